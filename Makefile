@@ -1,0 +1,47 @@
+# Everything a contributor or CI runs. Needs Python 3.11+, make and a package index; the rest is in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test soak lint format docs bench dev clean
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## create .venv with everything pinned (again only when the pins change)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charging_assets needs Python 3.11 or newer")'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,bench]'
+	touch $@
+
+test: setup  ## run the test suite
+	$(BIN)/pytest -q -n 2 $(ARGS)
+
+soak: setup  ## run the long endurance tests
+	$(BIN)/pytest -q -m soak $(ARGS)
+
+lint: setup  ## check format, rules, types and the layering of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dg check defs
+
+format: setup  ## format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup  ## generate the data dictionary
+	$(BIN)/python -m charging_assets.model.dictionary > docs/data_dictionary.md
+
+bench: setup  ## measure flattening against parsers and pandas
+	$(BIN)/python -m benchmarks.flatten $(ARGS)
+
+dev: setup  ## the Dagster UI with its daemon on http://localhost:3000
+	$(BIN)/charging-assets dev $(ARGS)
+
+clean:  ## remove .venv and caches (never data)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The data model (`tables`) and what is derived from it."""

@@ -1,0 +1,72 @@
+"""Settings come from the environment, and a wrong one is named with its expected form."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from charging_assets.settings import Settings, SettingsError, check_feed
+
+
+def test_everything_has_a_default() -> None:
+    settings = Settings.from_env({})
+    assert settings.home == Path(".charging_assets").absolute()
+    assert settings.lake == str(settings.home / "lake")
+    assert settings.dagster_home == settings.home / "dagster"
+    assert settings.interval_s == 600
+    assert settings.first_date == dt.date(2018, 1, 1)
+    assert len(settings.feeds) == 39
+    assert "SW-Stuttgart" in settings.feeds
+
+
+def test_blank_variables_mean_the_default() -> None:
+    assert Settings.from_env({"CHARGING_ASSETS_INTERVAL_S": " "}).interval_s == 600
+
+
+def test_values_are_taken_from_the_environment() -> None:
+    settings = Settings.from_env(
+        {
+            "CHARGING_ASSETS_HOME": "/srv/charging",
+            "CHARGING_ASSETS_LAKE": "s3://bucket/lake/",
+            "CHARGING_ASSETS_CHARGECLOUD_URL": "http://localhost:8000/",
+            "CHARGING_ASSETS_FEEDS": "koeln, bonn,koeln",
+            "CHARGING_ASSETS_INTERVAL_S": "300",
+            "CHARGING_ASSETS_CONTACT": "me@example.org",
+        }
+    )
+    assert settings.lake == "s3://bucket/lake"
+    assert settings.dagster_home == Path("/srv/charging/dagster")
+    assert settings.chargecloud_url == "http://localhost:8000"
+    assert settings.feeds == ("koeln", "bonn")
+    assert (settings.interval_s, settings.contact) == (300, "me@example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("CHARGING_ASSETS_INTERVAL_S", "7", "from 10 to 3600 that divide an hour"),
+        ("CHARGING_ASSETS_INTERVAL_S", "700", "divide an hour"),
+        ("CHARGING_ASSETS_INTERVAL_S", "ten", "whole seconds"),
+        ("CHARGING_ASSETS_INTERVAL_S", "-600", "whole seconds"),
+        ("CHARGING_ASSETS_FIRST_DATE", "01.01.2018", "YYYY-MM-DD"),
+        ("CHARGING_ASSETS_FIRST_DATE", "2999-01-01", "past date"),
+        ("CHARGING_ASSETS_FEEDS", "koeln,../etc", "letters, digits"),
+        ("CHARGING_ASSETS_FEEDS", ",", "at least one feed"),
+        ("CHARGING_ASSETS_CHARGECLOUD_URL", "new-poi.chargecloud.de", "http(s)://host"),
+        ("CHARGING_ASSETS_CHARGECLOUD_URL", "ftp://host", "http(s)://host"),
+        ("CHARGING_ASSETS_LAKE", "gs://bucket", "s3://bucket/prefix"),
+        ("CHARGING_ASSETS_LAKE", "s3://", "s3://bucket/prefix"),
+        ("CHARGING_ASSETS_CONTACT", "a\nb", "e-mail address or URL"),
+    ],
+)
+def test_a_wrong_value_is_named_with_the_expected_form(name: str, value: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({name: value})
+    assert name in str(error.value)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "-a", "a" * 65, "köln", "a\n"])
+def test_what_could_leave_the_url_is_no_feed_name(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a feed's name"):
+        check_feed(name)
