@@ -1,0 +1,277 @@
+"""One location of a chargecloud answer -> one piece: its EVSEs, its connectors, and what had to be rejected.
+
+Read twice at the most: quickly with typed decoding, where everything has its documented form; else carefully, record by
+record, so that one bad record costs itself and its children only. Both ways give the same rows for what is good.
+"""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from charging_assets.flatten.pieces import NULL, Pieces
+
+_LOCATION_KEYS = (
+    *("address", "city", "comment", "coordinates", "country", "directions", "distance_in_m", "name"),
+    *("opening_times", "operator", "owner", "postal_code", "roaming", "status", "tariffZones"),
+)
+_EVSE_KEYS = (
+    *("capabilities", "chargePointParkingSpaceNumbers", "chargePointPosition", "chargePointPublicComment"),
+    *(
+        "chargingStationPosition",
+        "floor_level",
+        "physical_reference",
+        "reservable",
+        "roaming",
+        "vehicle_type",
+    ),
+)
+_CONNECTOR_KEYS = ("ampere", "format", "max_power", "power_type", "standard", "tariff_id", "voltage")
+
+_Identifier = str | int | None
+_EXCERPT_LENGTH = 200
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _typed(name: str, *read: tuple[str, Any], skipped: tuple[str, ...]) -> type[Any]:
+    """A Struct that decodes the fields `read` and skips over the known others; an unknown key fails the decoding.
+
+    `Raw` is msgspec's cheapest way to skip a value: it checks the syntax and makes no Python object of the content.
+    """
+    return msgspec.defstruct(
+        name,
+        [*((key, kind | None, None) for key, kind in read), *((key, Raw, Raw(b"")) for key in skipped)],
+        bases=(Struct,),
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+_Connector = _typed("_Connector", ("id", str | int), ("status", str), skipped=_CONNECTOR_KEYS)
+_Evse = _typed(
+    "_Evse",
+    *(("id", str | int), ("uid", str | int), ("status", str), ("parkingsensor_status", str)),
+    ("connectors", list[_Connector]),  # type: ignore[valid-type]
+    skipped=_EVSE_KEYS,
+)
+_Location = _typed(
+    "_Location",
+    ("id", str | int),
+    ("evses", list[_Evse]),  # type: ignore[valid-type]
+    skipped=_LOCATION_KEYS,
+)
+
+_KNOWN = {
+    "location": {"id", "evses", *_LOCATION_KEYS},
+    "evse": {"id", "uid", "status", "parkingsensor_status", "connectors", *_EVSE_KEYS},
+    "connector": {"id", "status", *_CONNECTOR_KEYS},
+}
+
+
+class LocationReader:
+    """Turns the JSON of single locations into pieces."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+        self._decode = msgspec.json.Decoder(_Location).decode
+        # What the JSON value of an id or status becomes; ids that cannot be used are None.
+        self._statuses: dict[str, int] = {}
+        self._ids: dict[str, dict[str | int, int | None]] = {"location": {}, "evse": {}, "connector": {}}
+        self._vocabularies = {
+            "location": pieces.location_ids,
+            "evse": pieces.evse_ids,
+            "connector": pieces.connector_ids,
+        }
+
+    def read(self, text: bytes, *, is_guess: bool = False) -> int | None:
+        """Flatten one location and return its piece.
+
+        `text` may be anything and what is unusable is rejected; but with `is_guess`, text that is not exactly one JSON
+        value is not flattened at all, and the result is None.
+        """
+        try:
+            location = self._decode(text)
+        except _UNREADABLE:
+            if is_guess and not _is_one_value(text):
+                return None
+            return self._read_carefully(text)
+        piece = self._read_quickly(location)
+        if piece is None:
+            self._pieces.drop_unfinished()
+            return self._read_carefully(text)
+        return piece
+
+    def _read_quickly(self, location: Any) -> int | None:
+        pieces = self._pieces
+        location_id = self._id("location", location.id)
+        if location_id is None:
+            return None
+        for evse in location.evses or ():
+            evse_id = self._evse_id(evse.id, evse.uid)
+            if evse_id is None:
+                return None
+            pieces.add_evse(evse_id, self._status(evse.status), self._status(evse.parkingsensor_status))
+            for connector in evse.connectors or ():
+                connector_id = self._id("connector", connector.id)
+                if connector_id is None:
+                    return None
+                pieces.add_connector(connector_id, self._status(connector.status))
+        return pieces.end_piece(location_id)
+
+    def _read_carefully(self, text: bytes) -> int:
+        pieces = self._pieces
+        excerpt = text[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace")[:_EXCERPT_LENGTH]
+        try:
+            location = msgspec.json.decode(text)
+        except RecursionError:
+            pieces.add_reject("location", "", "is nested too deeply to be read", excerpt)
+            return pieces.end_piece(NULL)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            pieces.add_reject("location", "", f"cannot be read: {_printable(str(error))}", excerpt)
+            return pieces.end_piece(NULL)
+        if not isinstance(location, dict):
+            pieces.add_reject("location", "", f"expected an object, got {_kind(location)}", _excerpt(location))
+            return pieces.end_piece(NULL)
+        unknown: Counter[str] = Counter()
+        _count_unknown("location", location, unknown)
+        location_id = self._id("location", location.get("id"))
+        if location_id is None:
+            reason = f"has no usable id ({_kind(location.get('id'))}); its EVSEs are used all the same"
+            pieces.add_reject("location", "", reason, _excerpt(location))
+        evses_rejected = connectors_rejected = 0
+        for path, evse in _children("", "evses", location):
+            evse_ok, connectors_lost = self._read_evse(path, evse, unknown)
+            evses_rejected += not evse_ok
+            connectors_rejected += connectors_lost
+        return pieces.end_piece(
+            NULL if location_id is None else location_id,
+            evses_rejected=evses_rejected,
+            connectors_rejected=connectors_rejected,
+            unknown_keys=unknown.total(),
+            unknown_name=pieces.unknown_names[", ".join(sorted(unknown))] if unknown else NULL,
+        )
+
+    def _read_evse(self, path: str, evse: Any, unknown: Counter[str]) -> tuple[bool, int]:
+        """Whether the EVSE is used, and how many of its connectors are not."""
+        pieces = self._pieces
+        if not isinstance(evse, dict):
+            pieces.add_reject("evse", path, _expected_record(path, evse), _excerpt(evse))
+            return False, 0
+        _count_unknown("evse", evse, unknown)
+        connectors = _children(path, "connectors", evse)
+        evse_id = self._evse_id(evse.get("id"), evse.get("uid"))
+        if evse_id is None:
+            reason = f"has neither a usable id ({_kind(evse.get('id'))}) nor uid ({_kind(evse.get('uid'))})"
+            for _, connector in connectors:
+                if isinstance(connector, dict):
+                    _count_unknown("connector", connector, unknown)
+            pieces.add_reject("evse", path, reason, _excerpt(evse), connectors_lost=len(connectors))
+            return False, len(connectors)
+        pieces.add_evse(evse_id, self._status(evse.get("status")), self._status(evse.get("parkingsensor_status")))
+        return True, sum(not self._read_connector(*connector, unknown) for connector in connectors)
+
+    def _read_connector(self, path: str, connector: Any, unknown: Counter[str]) -> bool:
+        pieces = self._pieces
+        if not isinstance(connector, dict):
+            pieces.add_reject("connector", path, _expected_record(path, connector), _excerpt(connector))
+            return False
+        _count_unknown("connector", connector, unknown)
+        connector_id = self._id("connector", connector.get("id"))
+        if connector_id is None:
+            reason = f"has no usable id ({_kind(connector.get('id'))})"
+            pieces.add_reject("connector", path, reason, _excerpt(connector))
+            return False
+        pieces.add_connector(connector_id, self._status(connector.get("status")))
+        return True
+
+    def _evse_id(self, evse_id: Any, uid: Any) -> int | None:
+        code = self._id("evse", evse_id)
+        if code is None and (usable := _usable_id(uid)) is not None:
+            code = self._pieces.evse_ids[f"uid:{usable}"]
+        return code
+
+    def _id(self, level: str, value: Any) -> int | None:
+        if type(value) is not str and type(value) is not int:  # True == 1 and 1.0 == 1 would find the int's entry
+            return None
+        known = self._ids[level]
+        try:
+            return known[value]
+        except KeyError:
+            usable = _usable_id(value)
+            code = known[value] = None if usable is None else self._vocabularies[level][usable]
+            return code
+
+    def _status(self, value: Any) -> int:
+        if value is None:
+            return NULL
+        if type(value) is not str:
+            return self._pieces.statuses[_excerpt(value)]
+        try:
+            return self._statuses[value]
+        except KeyError:
+            text = value if value.isprintable() else _printable(value)
+            code = self._statuses[value] = self._pieces.statuses[text]
+            return code
+
+
+def _is_one_value(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except _UNREADABLE:
+        return False
+    return True
+
+
+def _usable_id(value: Any) -> str | None:
+    """The id as text without blanks around it, or None: missing, blank, of another type, or with control characters."""
+    if type(value) is int:
+        return str(value)
+    if type(value) is not str:
+        return None
+    text = value.strip()
+    return text if text and text.isprintable() else None
+
+
+def _children(path: str, key: str, record: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The records below `key` with their paths; something that is no list counts as one (bad) record."""
+    value = record.get(key)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        return [(f"{path}.{key}", value)]
+    return [(f"{path}.{key}[{index}]", child) for index, child in enumerate(value)]
+
+
+def _expected_record(path: str, value: Any) -> str:
+    return f"expected {'an object' if path.endswith(']') else 'a list of objects'}, got {_kind(value)}"
+
+
+def _count_unknown(level: str, record: dict[str, Any], unknown: Counter[str]) -> None:
+    for key in record.keys() - _KNOWN[level]:
+        unknown[f"{level}.{_printable(key[:64])}"] += 1
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null or missing"
+        case bool():
+            return "true or false"
+        case str():
+            return "a text" if value.strip() else "a blank text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _excerpt(value: Any) -> str:
+    """The beginning of a value as JSON text."""
+    return _printable(msgspec.json.encode(value).decode()[:_EXCERPT_LENGTH])
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

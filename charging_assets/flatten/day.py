@@ -1,0 +1,218 @@
+"""One pass over a day's raw answers -> staged partitions of the four tables of the group `status`.
+
+Answers stream through; what stays in memory are codes of 4 bytes. Nothing is published here: the caller decides.
+The master data of the locations (`master_observations`) will come out of the same pass: the readers see every distinct
+location once, and `Level` already sorts locations.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from charging_assets.flatten.columns import few_texts, sorted_texts, status_classes, timestamps
+from charging_assets.flatten.facts import Ints, Level, Observations, SortedObservations, codes
+from charging_assets.flatten.pieces import NULL, Vocabulary
+from charging_assets.lake import Lake, StagedPartition, inputs_fingerprint
+from charging_assets.model.arrow import arrow_schema
+from charging_assets.progress import advance
+
+TABLES = ("status_chargingpoints", "status_connectors", "poll_log", "rejected_records")
+"""The tables that `flatten_day` makes, in the order in which they are to be published."""
+
+_GROUP_ROWS = 1_000_000
+"""Rows in a row group of the facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlattenedDay:
+    """The staged tables of one query date; publish them with `Lake.publish`."""
+
+    query_date: dt.date
+    staged: dict[str, StagedPartition]
+    answers: int
+    """Raw answers that went in."""
+
+
+def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES) -> FlattenedDay:
+    """Flatten all raw answers of `query_date`; `tables` limits what is staged, not what is read.
+
+    Raises:
+        LakeError: the raw files cannot be read or the staged ones not be written.
+    """
+    collected = Observations()
+    for number, row in enumerate(lake.raw.rows(query_date), start=1):
+        collected.add(row)
+        advance("answers flattened", number, 0)
+    day = collected.sort()
+    inputs = inputs_fingerprint((s.poll.query_time, s.poll.source, s.answer.feed, s.sha256) for s in day.seen)
+    evses, connectors = day.evses(), day.connectors()
+    batches: dict[str, Callable[[], Iterator[pa.Table]]] = {
+        "status_chargingpoints": lambda: _chargingpoints(day, evses, query_date),
+        "status_connectors": lambda: _connectors(day, connectors, query_date),
+        "poll_log": lambda: iter([_poll_log(day, evses, connectors, query_date)]),
+        "rejected_records": lambda: iter([_rejected_records(day, query_date)]),
+    }
+    staged = {}
+    for table in tables:
+        with lake.stage(table, query_date) as writer:
+            for batch in batches[table]():
+                writer.write(batch)
+            staged[table] = writer.finish(inputs)
+    return FlattenedDay(query_date, staged, len(day.seen))
+
+
+def _chargingpoints(day: SortedObservations, evses: Level, query_date: dt.date) -> Iterator[pa.Table]:
+    statuses, status = day.pieces.statuses.texts(), codes(day.pieces.evse_status)
+    columns = {
+        "status_cp": few_texts(status, statuses),
+        "status_parkingsensor": few_texts(codes(day.pieces.evse_sensor), statuses),
+        "status_class": status_classes(status, statuses),
+    }
+    return _facts("status_chargingpoints", "id_chargingpoint", columns, day, evses, query_date)
+
+
+def _connectors(day: SortedObservations, connectors: Level, query_date: dt.date) -> Iterator[pa.Table]:
+    statuses, status = day.pieces.statuses.texts(), codes(day.pieces.connector_status)
+    columns = {"status_connector": few_texts(status, statuses), "status_class": status_classes(status, statuses)}
+    return _facts("status_connectors", "id_connector", columns, day, connectors, query_date)
+
+
+def _facts(
+    table: str,
+    id_column: str,
+    columns: dict[str, pa.DictionaryArray],
+    day: SortedObservations,
+    level: Level,
+    query_date: dt.date,
+) -> Iterator[pa.Table]:
+    """The rows of a level in pieces of a row group each; `columns` have one value per row of the pieces."""
+    origin = _origin(day)
+    for span in level.spans():
+        for first in range(0, len(span.id), _GROUP_ROWS):
+            rows = slice(first, first + _GROUP_ROWS)
+            index, answer, source_row = span.id[rows], span.answer[rows], pa.array(span.source_row[rows])
+            low, high = int(index[0]), int(index[-1])
+            yield _table(
+                table,
+                len(index),
+                **{id_column: sorted_texts(index - np.int32(low), span.ids[low : high + 1])},
+                query_time=timestamps(day.query_times[answer]),
+                query_date=query_date,
+                **{name: column.take(pa.array(answer)) for name, column in origin.items()},
+                **{name: column.take(source_row) for name, column in columns.items()},
+            )
+
+
+def _poll_log(day: SortedObservations, evses: Level, connectors: Level, query_date: dt.date) -> pa.Table:
+    pieces, seen = day.pieces, day.seen
+    locations = day.locations()
+    rejected_below = {
+        "locations": day.locations_in - locations.usable,
+        "evses": day.per_answer(codes(pieces.evses_rejected)),
+        "connectors": day.per_answer(codes(pieces.connectors_rejected)),
+    }
+    counts = {}
+    for name, level in (("locations", locations), ("evses", evses), ("connectors", connectors)):
+        counts[f"{name}_in"] = level.usable + rejected_below[name]
+        counts[f"{name}_ok"] = level.usable - level.duplicates
+        counts[f"{name}_rejected"] = rejected_below[name]
+        counts[f"{name}_duplicate"] = level.duplicates
+    unknown_keys = day.per_answer(codes(pieces.unknown_keys)) + np.array(
+        [s.reading.unknown_keys for s in seen], dtype=np.int64
+    )
+    return _table(
+        "poll_log",
+        len(seen),
+        query_time=timestamps(day.query_times),
+        query_date=query_date,
+        **_origin(day),
+        poll_id=[s.poll.poll_id for s in seen],
+        interval_s=[s.poll.interval_s for s in seen],
+        outcome=pa.array([s.reading.outcome for s in seen], pa.string()).dictionary_encode(),
+        reason=[s.reading.reason for s in seen],
+        url=[s.answer.url for s in seen],
+        requested_at=[s.answer.requested_at for s in seen],
+        received_at=[s.answer.received_at for s in seen],
+        attempts=[s.answer.attempts for s in seen],
+        http_status=[s.answer.http_status for s in seen],
+        content_type=[s.answer.content_type for s in seen],
+        bytes_total=[s.answer.bytes_total for s in seen],
+        is_truncated=[s.answer.is_truncated for s in seen],
+        sha256=[s.sha256 for s in seen],
+        source_time=[s.reading.source_time for s in seen],
+        **counts,
+        unknown_keys=unknown_keys,
+        unknown_key_names=_unknown_key_names(day),
+    )
+
+
+def _unknown_key_names(day: SortedObservations) -> list[str | None]:
+    texts = day.pieces.unknown_names.texts()
+    names: list[set[str]] = [
+        set() if s.reading.unknown_name == NULL else set(texts[s.reading.unknown_name].split(", ")) for s in day.seen
+    ]
+    code = codes(day.pieces.unknown_name)[day.pair_piece]
+    is_known = code != NULL
+    for answer, name in np.unique(np.stack([day.pair_answer[is_known], code[is_known]]), axis=1).T.tolist():
+        names[answer].update(texts[name].split(", "))
+    return [", ".join(sorted(found)) or None for found in names]
+
+
+def _rejected_records(day: SortedObservations, query_date: dt.date) -> pa.Table:
+    pieces = day.pieces
+    pair, source_row = day.expand(codes(pieces.reject_ends))
+    answer = day.pair_answer[pair]
+    first_pair = np.cumsum(day.locations_in) - day.locations_in
+    texts = pa.array(pieces.texts.texts(), pa.string())
+
+    def column(values: Ints) -> pa.Array:
+        return texts.take(pa.array(values[source_row]))
+
+    index = pa.array(pair - first_pair[answer]).cast(pa.string())
+    path = pc.binary_join_element_wise("data[", index, "]", column(codes(pieces.reject_path)), "")
+    order = pc.sort_indices(
+        pa.table({"answer": answer, "path": path}), sort_keys=[("answer", "ascending"), ("path", "ascending")]
+    )
+    poll_ids = pa.array([s.poll.poll_id for s in day.seen], pa.string())
+    table = _table(
+        "rejected_records",
+        len(answer),
+        query_time=timestamps(day.query_times[answer]),
+        query_date=query_date,
+        **{name: values.take(pa.array(answer)) for name, values in _origin(day).items()},
+        poll_id=poll_ids.take(pa.array(answer)),
+        level=column(codes(pieces.reject_level)).dictionary_encode(),
+        path=path,
+        reason=column(codes(pieces.reject_reason)),
+        excerpt=column(codes(pieces.reject_excerpt)),
+        connectors_lost=codes(pieces.reject_connectors)[source_row],
+    )
+    return table.take(order)
+
+
+def _origin(day: SortedObservations) -> dict[str, pa.DictionaryArray]:
+    """Per answer: the columns `source` and `feed`."""
+    sources, feeds = Vocabulary(), Vocabulary()
+    source = np.array([sources[s.poll.source] for s in day.seen], dtype=np.int32)
+    feed = np.array([feeds[s.answer.feed] for s in day.seen], dtype=np.int32)
+    return {"source": few_texts(source, sources.texts()), "feed": few_texts(feed, feeds.texts())}
+
+
+def _table(name: str, rows: int, **columns: Any) -> pa.Table:
+    """Columns (arrays, lists, or one date for all rows) as a table of the model, in its order and types."""
+    schema = arrow_schema(name)
+    arrays = []
+    for field in schema:
+        values = columns.pop(field.name)
+        if isinstance(values, dt.date):
+            values = pa.repeat(pa.scalar(values, pa.date32()), rows)
+        if not isinstance(values, pa.Array):
+            values = pa.array(values, from_pandas=False)
+        arrays.append(values if values.type == field.type else values.cast(field.type))
+    assert not columns, f"{name} has no columns {sorted(columns)}"
+    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,0 +1,129 @@
+"""Flattened locations in columns, each distinct one once.
+
+Consecutive answers of a feed are almost equal, so the records of a location are flattened once per distinct text and
+the result, a *piece*, is referred to by number. A day is then a list of (answer, piece) pairs, some bytes each, and
+becomes rows by array arithmetic (`facts`). Equal bytes flatten equally, so this is exact, not a guess.
+
+All texts are interned: the columns hold 32-bit codes, -1 stands for null.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+
+NULL = -1
+
+
+class Vocabulary(dict[str, int]):
+    """Texts and their codes, numbered in order of first sight."""
+
+    def __missing__(self, text: str) -> int:
+        code = self[text] = len(self)
+        return code
+
+    def texts(self) -> list[str]:
+        """The texts, at the index that is their code."""
+        return list(self)
+
+
+def _codes() -> "array[int]":
+    return array("i")
+
+
+@dataclass(slots=True)
+class Pieces:
+    """Columns of all pieces. `<level>_ends[p]` is where the rows of piece `p` end in the columns of that level."""
+
+    location_ids: Vocabulary = field(default_factory=Vocabulary)
+    evse_ids: Vocabulary = field(default_factory=Vocabulary)
+    connector_ids: Vocabulary = field(default_factory=Vocabulary)
+    statuses: Vocabulary = field(default_factory=Vocabulary)
+    unknown_names: Vocabulary = field(default_factory=Vocabulary)
+    """Comma-separated names of unknown keys, as one text."""
+    texts: Vocabulary = field(default_factory=Vocabulary)
+    """Levels, paths, reasons and excerpts of rejects."""
+
+    # one row per EVSE and connector that is used
+    evse_id: "array[int]" = field(default_factory=_codes)
+    evse_status: "array[int]" = field(default_factory=_codes)
+    evse_sensor: "array[int]" = field(default_factory=_codes)
+    connector_id: "array[int]" = field(default_factory=_codes)
+    connector_status: "array[int]" = field(default_factory=_codes)
+
+    # one row per rejected record; the path is relative to the location
+    reject_level: "array[int]" = field(default_factory=_codes)
+    reject_path: "array[int]" = field(default_factory=_codes)
+    reject_reason: "array[int]" = field(default_factory=_codes)
+    reject_excerpt: "array[int]" = field(default_factory=_codes)
+    reject_connectors: "array[int]" = field(default_factory=_codes)
+
+    # one row per piece
+    location_id: "array[int]" = field(default_factory=_codes)
+    evse_ends: "array[int]" = field(default_factory=_codes)
+    connector_ends: "array[int]" = field(default_factory=_codes)
+    reject_ends: "array[int]" = field(default_factory=_codes)
+    evses_rejected: "array[int]" = field(default_factory=_codes)
+    connectors_rejected: "array[int]" = field(default_factory=_codes)
+    unknown_keys: "array[int]" = field(default_factory=_codes)
+    unknown_name: "array[int]" = field(default_factory=_codes)
+
+    def add_evse(self, id_code: int, status: int, sensor: int) -> None:
+        """Add an EVSE to the piece being read."""
+        self.evse_id.append(id_code)
+        self.evse_status.append(status)
+        self.evse_sensor.append(sensor)
+
+    def add_connector(self, id_code: int, status: int) -> None:
+        """Add a connector to the piece being read."""
+        self.connector_id.append(id_code)
+        self.connector_status.append(status)
+
+    def add_reject(
+        self,
+        level: str,
+        path: str,
+        reason: str,
+        excerpt: str,
+        *,
+        connectors_lost: int = 0,
+    ) -> None:
+        """Add a rejected record to the piece being read; `path` is relative to the location (``.evses[2]``)."""
+        self.reject_level.append(self.texts[level])
+        self.reject_path.append(self.texts[path])
+        self.reject_reason.append(self.texts[reason])
+        self.reject_excerpt.append(self.texts[excerpt])
+        self.reject_connectors.append(connectors_lost)
+
+    def end_piece(
+        self,
+        location_id: int,
+        *,
+        evses_rejected: int = 0,
+        connectors_rejected: int = 0,
+        unknown_keys: int = 0,
+        unknown_name: int = NULL,
+    ) -> int:
+        """Close the piece being read and return its number. `location_id` is `NULL` for a rejected location."""
+        self.location_id.append(location_id)
+        self.evse_ends.append(len(self.evse_id))
+        self.connector_ends.append(len(self.connector_id))
+        self.reject_ends.append(len(self.reject_level))
+        self.evses_rejected.append(evses_rejected)
+        self.connectors_rejected.append(connectors_rejected)
+        self.unknown_keys.append(unknown_keys)
+        self.unknown_name.append(unknown_name)
+        return len(self.location_id) - 1
+
+    def drop_unfinished(self) -> None:
+        """Forget the rows added since the last `end_piece`: the quick way of reading gave up half-way."""
+        evses, connectors, rejects = (
+            ends[-1] if ends else 0 for ends in (self.evse_ends, self.connector_ends, self.reject_ends)
+        )
+        for column in (self.evse_id, self.evse_status, self.evse_sensor):
+            del column[evses:]
+        for column in (self.connector_id, self.connector_status):
+            del column[connectors:]
+        for column in (
+            *(self.reject_level, self.reject_path, self.reject_reason, self.reject_excerpt),
+            self.reject_connectors,
+        ):
+            del column[rejects:]
