@@ -133,7 +133,8 @@ def _lake(text: str) -> str:
 def _url(name: str, text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError(f"{name}={text!r}: expected http(s)://host[:port][/path]")
+        shown = text.rpartition("@")[2]  # a password may stand before it
+        raise SettingsError(f"{name}={shown!r}: expected http(s)://host[:port][/path]")
     return text.rstrip("/")
 
 

@@ -66,6 +66,12 @@ def test_a_wrong_value_is_named_with_the_expected_form(name: str, value: str, ex
     assert expected in str(error.value)
 
 
+def test_a_password_in_a_wrong_url_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({"CHARGING_ASSETS_CHARGECLOUD_URL": "ftp://me:secret@host/x"})
+    assert "secret" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "-a", "a" * 65, "köln", "a\n"])
 def test_what_could_leave_the_url_is_no_feed_name(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be a feed's name"):

@@ -1,0 +1,1 @@
+"""What stands in for remote systems: each names what it cannot prove."""
