@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from charging_assets.calendar import query_date_of
-from charging_assets.flatten.columns import few_texts, sorted_texts, status_classes, timestamps
+from charging_assets.flatten.columns import few_texts, status_classes, timestamps
 from charging_assets.flatten.facts import Observations, codes
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
@@ -62,7 +62,7 @@ def current_status(lake: Lake, as_of: dt.datetime) -> pa.Table:
         is_first_seen[1:] = span.id[1:] != span.id[:-1]
         query_time = seen.query_times[answer]
         columns = [
-            sorted_texts(span.id[rows], span.ids).cast(pa.string()),
+            few_texts(span.id[rows], span.ids).cast(pa.string()),
             timestamps(query_time),
             few_texts(status[source_row], statuses),
             few_texts(sensor[source_row], statuses),

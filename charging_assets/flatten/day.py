@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from charging_assets.flatten.columns import few_texts, sorted_texts, status_classes, timestamps
+from charging_assets.flatten.columns import few_texts, status_classes, timestamps
 from charging_assets.flatten.facts import Ints, Level, Observations, SortedObservations, codes
 from charging_assets.flatten.pieces import NULL, Vocabulary
-from charging_assets.lake import Lake, StagedPartition, inputs_fingerprint
+from charging_assets.lake import Lake, StagedPartition, fingerprint_of
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.progress import advance
 
@@ -49,7 +49,8 @@ def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES)
         collected.add(row)
         advance("answers flattened", number, 0)
     day = collected.sort()
-    inputs = inputs_fingerprint((s.poll.query_time, s.poll.source, s.answer.feed, s.sha256) for s in day.seen)
+    keys = {"query_time": timestamps(day.query_times), **_origin(day), "sha256": pa.array([s.sha256 for s in day.seen])}
+    inputs = fingerprint_of(pa.table(keys))
     evses, connectors = day.evses(), day.connectors()
     batches: dict[str, Callable[[], Iterator[pa.Table]]] = {
         "status_chargingpoints": lambda: _chargingpoints(day, evses, query_date),
@@ -100,7 +101,7 @@ def _facts(
             yield _table(
                 table,
                 len(index),
-                **{id_column: sorted_texts(index - np.int32(low), span.ids[low : high + 1])},
+                **{id_column: few_texts(index - np.int32(low), span.ids[low : high + 1])},
                 query_time=timestamps(day.query_times[answer]),
                 query_date=query_date,
                 **{name: column.take(pa.array(answer)) for name, column in origin.items()},

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,13 @@ _BAD_VALUE = st.one_of(
 )
 
 
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container and key or index in it, at any depth."""
+    for key in range(len(value)) if isinstance(value, list) else list(value) if isinstance(value, dict) else []:
+        yield value, key
+        yield from _places(value[key])
+
+
 @st.composite
 def _damaged(draw: st.DrawFn) -> list[Any]:
     """Locations in which some values were replaced, keys removed and records doubled."""
@@ -201,20 +209,10 @@ def _damaged(draw: st.DrawFn) -> list[Any]:
         ]
         locations.append(location(str(n), points))
     for _ in range(draw(st.integers(0, 6))):
-        target: Any = locations
-        key: Any = None
-        for _ in range(draw(st.integers(1, 6))):
-            if isinstance(target, dict) and target:
-                key = draw(st.sampled_from(sorted(target)))
-            elif isinstance(target, list) and target:
-                key = draw(st.integers(0, len(target) - 1))
-            else:
-                break
-            if not isinstance(target[key], dict | list) or not target[key] or draw(st.integers(0, 3)) == 0:
-                break
-            target = target[key]
-        if key is None or not target or (isinstance(target, list) and key >= len(target)):
-            continue
+        places = list(_places(locations))
+        if not places:
+            break
+        target, key = draw(st.sampled_from(places))
         match draw(st.integers(0, 3)), target:
             case 0, dict():
                 del target[key]
@@ -270,7 +268,7 @@ def _expected(locations: list[Any]) -> tuple[Counter[str], dict[str, str | None]
 _SERIAL = iter(range(10**9))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_damaged(), min_size=1, max_size=3))
 def test_records_in_are_rows_out_plus_rejected_plus_duplicates(tmp_path: Path, polls: list[list[Any]]) -> None:
     serial = next(_SERIAL)
