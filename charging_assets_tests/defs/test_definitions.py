@@ -1,0 +1,142 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+from syrupy.assertion import SnapshotAssertion
+
+from charging_assets.defs.assets import TABLES
+from charging_assets.model.arrow import arrow_schema
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+_LOAD = """
+import socket, sys, time
+
+def refuse(*_args, **_kwargs):
+    raise AssertionError("loading the definitions must not touch the network")
+
+socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+begun = time.process_time()
+from charging_assets.definitions import defs
+defs.get_repository_def()
+took = time.process_time() - begun
+heavy = {"geopandas", "osmnx", "pandas", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
+assert not heavy, f"imported at load: {heavy}"
+assert took < 5, f"{took:.1f} s of CPU"
+"""
+
+
+def test_the_definitions_load_without_environment_network_or_a_word(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "always", "-W", "ignore::ImportWarning", "-c", _LOAD],
+        cwd=tmp_path,
+        env={"PATH": os.defpath},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_setting_is_named_when_the_definitions_load(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import charging_assets.definitions"],
+        cwd=tmp_path,
+        env={"PATH": os.defpath, "CHARGING_ASSETS_INTERVAL_S": "7"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert "CHARGING_ASSETS_INTERVAL_S='7': expected whole seconds from 10 to 3600" in done.stderr
+
+
+def test_asset_specs_jobs_and_schedules(graph: dg.Definitions, snapshot: SnapshotAssertion) -> None:
+    repository = graph.get_repository_def()
+    nodes = graph.resolve_asset_graph()
+    assets = {
+        key.to_user_string(): {
+            "description": node.description,
+            "group": node.group_name,
+            "owners": sorted(node.owners),
+            "tags": dict(sorted(node.tags.items())),
+            "kinds": sorted(node.kinds),
+            "partitions": str(node.partitions_def),
+            "backfill": str(node.backfill_policy),
+            "needs": sorted(parent.to_user_string() for parent in node.parent_keys),
+            "metadata": sorted(node.metadata),
+        }
+        for key, node in sorted((key, nodes.get(key)) for key in nodes.get_all_asset_keys())
+    }
+    jobs = {
+        job.name: {
+            "description": job.description,
+            "assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
+            "executor": job.executor_def.name,
+            "tags": dict(job.run_tags),
+        }
+        for job in repository.get_all_jobs()
+        if not job.name.startswith("__")
+    }
+    schedules = {
+        schedule.name: {
+            "job": schedule.job_name,
+            "cron": schedule.cron_schedule,
+            "timezone": schedule.execution_timezone,
+            "status": schedule.default_status.value,
+            "description": schedule.description,
+        }
+        for schedule in repository.schedule_defs
+    }
+
+    assert {"assets": assets, "jobs": jobs, "schedules": schedules} == snapshot
+
+
+def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
+    nodes = graph.resolve_asset_graph()
+    for key in nodes.get_all_asset_keys():
+        spec = nodes.get(key)
+        schema = spec.metadata["dagster/column_schema"]
+        assert spec.description
+        assert spec.group_name in {"raw", "status"}
+        assert spec.owners
+        assert spec.kinds
+        assert spec.code_version
+        assert all(column.description for column in schema.columns)
+        assert [column.name for column in schema.columns] == arrow_schema(key.path[-1]).names
+
+
+def test_the_unique_column_of_current_status_is_its_key(graph: dg.Definitions) -> None:
+    schema: dg.TableSchema = (
+        graph.resolve_asset_graph().get(dg.AssetKey("current_status")).metadata["dagster/column_schema"]
+    )
+
+    assert [column.name for column in schema.columns if column.constraints.unique] == ["id_chargingpoint"]
+    assert [column.name for column in schema.columns if column.constraints.nullable] == [
+        "status_cp",
+        "status_parkingsensor",
+    ]
+
+
+def test_dated_assets_are_backfilled_in_one_run(graph: dg.Definitions) -> None:
+    nodes = graph.resolve_asset_graph()
+
+    for name in ("raw_snapshots", *TABLES):
+        assert nodes.get(dg.AssetKey(name)).backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_the_settings_that_ship_for_dagster_are_valid_and_keep_telemetry_off(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "charging_assets/defs/dagster.yaml", tmp_path)
+
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.telemetry_enabled
+        assert instance.run_monitoring_enabled
+        assert not instance.nux_enabled
