@@ -28,7 +28,7 @@ lint: setup  ## check format, rules, types and the layering of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/dg check defs
+	VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/dg check defs
 
 format: setup  ## format the code and fix what can be fixed
 	$(BIN)/ruff format .
@@ -41,7 +41,7 @@ bench: setup  ## measure flattening against parsers and pandas
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
 
 dev: setup  ## the Dagster UI with its daemon on http://localhost:3000
-	$(BIN)/charging-assets dev $(ARGS)
+	DAGSTER_HOME="$$($(BIN)/python -m charging_assets.cli.environment)" $(BIN)/dagster dev -w workspace.yaml $(ARGS)
 
 clean:  ## remove .venv and caches (never data)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

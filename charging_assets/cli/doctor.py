@@ -1,0 +1,248 @@
+"""`charging-assets doctor`: what is set, what works, and what to do about what does not."""
+
+import difflib
+import importlib.metadata
+import os
+import platform
+import shutil
+import textwrap
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import click
+
+from charging_assets import __version__
+from charging_assets.cli.environment import open_lake, use_dagster_home
+from charging_assets.settings import Settings, SettingsError
+
+FEEDS_AT_ONCE = 4
+FEEDS_WITHIN_S = 120.0
+HEARTBEAT_WITHIN_S = 300.0
+"""A daemon writes one every 30 s; a busy machine may be late."""
+SPACE_FAULT_BYTES, SPACE_WARN_BYTES = 200e6, 5e9
+"""Less cannot take a day; less is a matter of weeks."""
+PACKAGES = ("dagster", "duckdb", "pyarrow")
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. What is not `ok` says what to do."""
+
+    state: Literal["ok", "warn", "fault"]
+    subject: str
+    sentence: str
+
+
+@click.command()
+@click.option("--offline", is_flag=True, help="Do not ask the feeds.")
+def doctor(offline: bool) -> None:
+    """Look at settings, lake, feeds, Dagster and versions; say what to do about each fault.
+
+    All it sends anywhere is one request per feed. Exit code 1 if anything is a fault, 2 if a setting is wrong.
+    """
+    settings = Settings.from_env()
+    faults = 0
+    sections = {
+        "Settings": _settings(settings),
+        "Lake": _lake(settings),
+        "Feeds": iter([Finding("ok", "feeds", "not asked (--offline)")]) if offline else _feeds(settings),
+        "Dagster": _dagster(settings),
+        "Versions": _versions(),
+    }
+    for title, findings in sections.items():
+        click.echo(("" if title == "Settings" else "\n") + click.style(title, bold=True))
+        faults += _print(list(findings))
+    click.echo(f"\n{faults} fault{'' if faults == 1 else 's'} found." if faults else "\nNo faults found.")
+    if faults:
+        raise click.exceptions.Exit(1)
+
+
+def _print(findings: Sequence[Finding]) -> int:
+    """Print the findings of a section as three columns, the last one wrapped; returns how many are faults."""
+    terminal = max(60, min(120, shutil.get_terminal_size().columns))
+    subjects = max(len(finding.subject) for finding in findings)
+    indent = " " * (2 + 7 + subjects + 2)
+    for state, subject, sentence in findings:
+        lines = textwrap.wrap(sentence, terminal - len(indent), break_long_words=False, break_on_hyphens=False)
+        colour = {"ok": "green", "warn": "yellow", "fault": "red"}[state]
+        text = f"\n{indent}".join(lines)
+        click.echo(f"  {click.style(f'{state:<7}', fg=colour)}{subject:<{subjects}}  {text}")
+    return sum(finding.state == "fault" for finding in findings)
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    values: Mapping[str, object] = {
+        "CHARGING_ASSETS_HOME": settings.home,
+        "CHARGING_ASSETS_LAKE": settings.lake,
+        "DAGSTER_HOME": settings.dagster_home,
+        "CHARGING_ASSETS_CHARGECLOUD_URL": settings.chargecloud_url,
+        "CHARGING_ASSETS_FEEDS": f"{len(settings.feeds)} feeds",
+        "CHARGING_ASSETS_INTERVAL_S": settings.interval_s,
+        "CHARGING_ASSETS_FIRST_DATE": settings.first_date,
+        "CHARGING_ASSETS_CONTACT": settings.contact or "none",
+    }
+    for name, value in values.items():
+        is_set = bool(os.environ.get(name, "").strip())
+        yield Finding("ok", name, f"{value} ({'environment' if is_set else 'default'})")
+    if settings.contact is None:
+        yield Finding(
+            "warn",
+            "contact",
+            "set CHARGING_ASSETS_CONTACT to an e-mail address or URL, so that whoever runs the API can reach you",
+        )
+    for name in sorted(os.environ):
+        if name.startswith("CHARGING_ASSETS_") and name not in values:
+            near = difflib.get_close_matches(name, values, n=1)
+            yield Finding(
+                "warn",
+                name,
+                f"is not a setting{f'; {near[0]} is meant?' if near else ' of this version'}: nothing reads it",
+            )
+
+
+def _lake(settings: Settings) -> Iterator[Finding]:
+    from charging_assets.lake import LakeError
+    from charging_assets.model.tables import METADATA, is_dated
+
+    lake = open_lake(settings)
+    try:
+        lake.check_writable()
+        yield Finding("ok", "writable", settings.lake)
+    except LakeError as error:
+        yield Finding("fault", "writable", str(error))
+    try:
+        free = lake.free_bytes()
+        if free is not None:
+            state: Literal["ok", "warn", "fault"] = (
+                "fault" if free < SPACE_FAULT_BYTES else "warn" if free < SPACE_WARN_BYTES else "ok"
+            )
+            advice = "" if state == "ok" else ": free some, or move the lake (CHARGING_ASSETS_LAKE) to a larger disk"
+            yield Finding(state, "space", f"{free / 1e9:,.1f} GB left{advice}")
+        raw = lake.raw.dates()
+        yield Finding(
+            "ok",
+            "raw answers",
+            f"{_days(len(raw))}, {raw[0]} to {raw[-1]}"
+            if raw
+            else "none yet: `charging-assets poll` or `charging-assets import-raw FILE…`",
+        )
+        for table in METADATA.tables.values():
+            if table.info["group"] == "raw":
+                continue
+            if is_dated(table):
+                dates = lake.partitions(table.name)
+                count = f"{_days(len(dates))}, {dates[0]} to {dates[-1]}" if dates else "no days yet"
+                missing = sorted(set(raw) - set(dates))
+            else:
+                info = lake.info(table.name, None)
+                count = f"{info.rows:,} rows" if info else "not made yet"
+                missing = []
+            if missing:
+                yield Finding(
+                    "warn",
+                    table.name,
+                    f"{count}; {_days(len(missing))} of raw answers are not built: "
+                    f"`charging-assets build --from {missing[0]} --to {missing[-1]}`",
+                )
+            else:
+                yield Finding("ok", table.name, count)
+    except LakeError as error:
+        yield Finding("fault", "readable", str(error))
+
+
+def _feeds(settings: Settings) -> Iterator[Finding]:
+    from rich.console import Console
+    from rich.progress import track
+
+    from charging_assets.sources import ChargecloudSource, FeedState, feed_state
+
+    source = ChargecloudSource.from_settings(settings)
+    deadline = time.monotonic() + FEEDS_WITHIN_S
+
+    def ask(feed: str) -> tuple[str, FeedState]:
+        return feed, feed_state(source.fetch(feed, deadline))
+
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(FEEDS_AT_ONCE) as pool:
+        answers = pool.map(ask, source.feeds)
+        for feed, (state, sentence) in track(
+            answers,
+            "  asking the feeds",
+            len(source.feeds),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ):
+            found[state, "" if state == "alive" else sentence.rstrip(".")].append(feed)
+    if not any(state == "alive" for state, _ in found):
+        yield Finding(
+            "fault",
+            "feeds",
+            f"none of {len(source.feeds)} is alive: check the network, HTTPS_PROXY and CHARGING_ASSETS_CHARGECLOUD_URL",
+        )
+    for (group, sentence), feeds in sorted(found.items()):
+        names = f"{len(feeds)} feed{'' if len(feeds) == 1 else 's'}: {', '.join(feeds)}"
+        if group == "alive":
+            yield Finding("ok", group, names)
+        else:
+            them = "it" if len(feeds) == 1 else "them"
+            advice = f"if it stays so, take {them} out of CHARGING_ASSETS_FEEDS"
+            yield Finding("warn", group, f"{names} ({sentence}): {advice}")
+
+
+def _dagster(settings: Settings) -> Iterator[Finding]:
+    home = settings.dagster_home
+    is_new = not home.exists()
+    try:
+        use_dagster_home(settings)
+    except SettingsError as error:
+        yield Finding("fault", "home", str(error))
+        return
+    if not os.access(home, os.W_OK | os.X_OK):
+        yield Finding("fault", "home", f"{home} cannot be written: give this user the right to, or set DAGSTER_HOME")
+        return
+    yield Finding("ok", "home", f"{home} is writable{', made just now' if is_new else ''}")
+    yield _daemon()
+
+
+def _daemon() -> Finding:
+    start = "start it with `dagster dev` (or `dagster-daemon run`), DAGSTER_HOME exported"
+    try:
+        from dagster import DagsterInstance
+
+        with DagsterInstance.get() as instance:
+            beats = [status.timestamp for status in instance.get_daemon_heartbeats().values()]
+            scheduled = [state.name for state in instance.all_instigator_state() if state.is_running]
+    except Exception as error:  # noqa: BLE001 - whatever keeps Dagster from opening its storage is a finding
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return Finding(
+            "fault", "daemon", f"Dagster's storage cannot be opened: {reason[0]} (see dagster.yaml in DAGSTER_HOME)"
+        )
+    age = time.time() - max(beats, default=0)
+    if age <= HEARTBEAT_WITHIN_S:
+        return Finding("ok", "daemon", f"running, last heartbeat {age:.0f} s ago")
+    seen = (
+        f"last seen {time.strftime('%Y-%m-%d %H:%M', time.gmtime(max(beats)))} UTC" if beats else "has never run here"
+    )
+    if scheduled:
+        return Finding(
+            "fault", "daemon", f"{seen}, but {', '.join(sorted(scheduled))} should be running and is not: {start}"
+        )
+    return Finding("warn", "daemon", f"{seen}; schedules and backfills need it: {start}")
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", "charging_assets", __version__)
+    yield Finding("ok", "python", platform.python_version())
+    for package in PACKAGES:
+        try:
+            yield Finding("ok", package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("fault", package, "is not installed: pip install -c constraints.txt .")
+
+
+def _days(count: int) -> str:
+    return f"{count:,} day{'' if count == 1 else 's'}"

@@ -1,0 +1,44 @@
+"""What the commands have in common: the settings, the lake they name, and Dagster's folder.
+
+`python -m charging_assets.cli.environment` prepares Dagster's folder and prints it, for `make dev`.
+"""
+
+import os
+import sys
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from charging_assets.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from charging_assets.lake import Lake
+
+
+def open_lake(settings: Settings) -> "Lake":
+    """The lake of the settings."""
+    from charging_assets.lake import Lake
+
+    return Lake(settings.lake, settings.home)
+
+
+def use_dagster_home(settings: Settings) -> None:
+    """Have Dagster keep runs and events where the settings say, with the project's `dagster.yaml` unless there is one.
+
+    Raises:
+        SettingsError: the folder cannot be made or written.
+    """
+    try:
+        settings.dagster_home.mkdir(parents=True, exist_ok=True)
+        own = settings.dagster_home / "dagster.yaml"
+        if not own.exists():
+            own.write_bytes(resources.files("charging_assets.defs").joinpath("dagster.yaml").read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"DAGSTER_HOME={str(settings.dagster_home)!r}: expected a folder that can be written, got: {error.strerror}"
+        ) from error
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+
+
+if __name__ == "__main__":
+    use_dagster_home(Settings.from_env())
+    sys.stdout.write(os.environ["DAGSTER_HOME"])

@@ -1,0 +1,165 @@
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from charging_assets.cli import main
+from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
+
+ALIVE = Reply(json.dumps({"data": [{"id": "1"}, {"id": "2"}], "timestamp": "2024-10-23T13:16:09+02:00"}).encode())
+EMPTY = Reply(b'{"data": []}')
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh installation: nothing set but where its state is, and a contact."""
+    for name in list(os.environ):
+        if name.startswith("CHARGING_ASSETS_") or name == "DAGSTER_HOME":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHARGING_ASSETS_CONTACT", "me@example.org")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home" / "dagster"))  # doctor sets it: so that it is put back
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def feeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChargecloudStandin]:
+    with ChargecloudStandin({"koeln": ALIVE, "bonn": ALIVE, "kiel": EMPTY}) as server:
+        monkeypatch.setenv("CHARGING_ASSETS_CHARGECLOUD_URL", server.url)
+        monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "koeln,bonn,kiel,atlantis")
+        yield server
+
+
+def run(*arguments: str, width: int = 120) -> Result:
+    return CliRunner(mix_stderr=False).invoke(main, ["doctor", *arguments], env={"COLUMNS": str(width)})
+
+
+def finding(result: Result, subject: str) -> tuple[str, str]:
+    """State and sentence of the finding with that subject, its wrapped lines joined."""
+    lines = result.stdout.splitlines()
+    [at] = [n for n, line in enumerate(lines) if line[9:].startswith(f"{subject} ") and line[2:9].strip()]
+    sentence = [lines[at].split(subject, 1)[1].strip()]
+    for line in lines[at + 1 :]:
+        if not line.startswith(" " * 11):
+            break
+        sentence.append(line.strip())
+    return lines[at][2:9].strip(), " ".join(sentence)
+
+
+def test_a_fresh_installation_has_no_faults_and_is_told_the_next_step() -> None:
+    result = run("--offline")
+    assert result.exit_code == 0, result.output
+    assert finding(result, "writable")[0] == "ok"
+    assert "charging-assets import-raw" in finding(result, "raw answers")[1]
+    assert finding(result, "daemon")[0] == "warn"
+    assert "dagster dev" in finding(result, "daemon")[1]
+
+
+def test_each_setting_is_shown_with_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_INTERVAL_S", "300")
+    result = run("--offline")
+    assert finding(result, "CHARGING_ASSETS_INTERVAL_S")[1] == "300 (environment)"
+    assert finding(result, "CHARGING_ASSETS_FIRST_DATE")[1] == "2018-01-01 (default)"
+
+
+def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_FEED", "koeln")
+    state, sentence = finding(run("--offline"), "CHARGING_ASSETS_FEED")
+    assert state == "warn"
+    assert "CHARGING_ASSETS_FEEDS is meant" in sentence
+
+
+def test_a_wrong_setting_is_one_sentence_and_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "köln")
+    result = run("--offline")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "CHARGING_ASSETS_FEEDS" in result.stderr
+
+
+def test_every_feed_is_named_as_alive_empty_or_gone(feeds: ChargecloudStandin) -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert finding(result, "alive") == ("ok", "2 feeds: koeln, bonn")
+    assert finding(result, "empty")[0] == finding(result, "gone")[0] == "warn"
+    assert "kiel" in finding(result, "empty")[1]
+    assert "atlantis" in finding(result, "gone")[1]
+    assert "404" in finding(result, "gone")[1]
+
+
+def test_every_feed_is_asked_once_and_none_when_offline(feeds: ChargecloudStandin) -> None:
+    run("--offline")
+    assert not feeds.requests
+    run()
+    assert sorted(request.path for request in feeds.requests) == ["/atlantis", "/bonn", "/kiel", "/koeln"]
+
+
+def test_no_feed_alive_is_a_fault(feeds: ChargecloudStandin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "kiel,atlantis")
+    result = run()
+    assert result.exit_code == 1
+    assert finding(result, "feeds")[0] == "fault"
+
+
+def test_a_lake_that_cannot_be_written_is_a_fault_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CHARGING_ASSETS_LAKE", str(tmp_path / "file" / "lake"))
+    result = run("--offline")
+    assert result.exit_code == 1
+    state, sentence = finding(result, "writable")
+    assert state == "fault"
+    assert "CHARGING_ASSETS_LAKE" in sentence
+    assert finding(result, "dagster")[0] == "ok"  # later sections are there nevertheless
+
+
+def test_a_dagster_home_that_cannot_be_made_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "file" / "dagster"))
+    result = run("--offline")
+    assert result.exit_code == 1
+    assert finding(result, "home")[0] == "fault"
+    assert "expected a folder that can be written" in finding(result, "home")[1]
+
+
+def test_a_broken_dagster_yaml_is_a_fault_and_not_a_stack_trace(home: Path) -> None:
+    (home / "dagster").mkdir(parents=True)
+    (home / "dagster" / "dagster.yaml").write_text("nonsense: {")
+    result = run("--offline")
+    assert result.exit_code == 1
+    assert finding(result, "daemon")[0] == "fault"
+    assert "Traceback" not in result.output
+
+
+def test_a_running_daemon_is_known_by_its_heartbeat(home: Path) -> None:
+    from dagster import DagsterInstance
+    from dagster._daemon.types import DaemonHeartbeat
+
+    (home / "dagster").mkdir(parents=True)
+    with DagsterInstance.get() as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 7, "SCHEDULER", "a", []))
+    state, sentence = finding(run("--offline"), "daemon")
+    assert state == "ok"
+    assert "7 s ago" in sentence or "8 s ago" in sentence or "9 s ago" in sentence
+    with DagsterInstance.get() as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 86_400, "SCHEDULER", "a", []))
+    assert finding(run("--offline"), "daemon")[0] == "warn"
+
+
+def test_raw_days_that_no_table_has_are_told_with_the_command_that_builds_them(tmp_path: Path) -> None:
+    file = tmp_path / "koeln_2024-10-23.json"
+    file.write_bytes(ALIVE.body)
+    assert CliRunner().invoke(main, ["import-raw", str(file)]).exit_code == 0
+    result = run("--offline")
+    assert finding(result, "raw answers") == ("ok", "1 day, 2024-10-23 to 2024-10-23")
+    state, sentence = finding(result, "status_chargingpoints")
+    assert state == "warn"
+    assert "charging-assets build --from 2024-10-23 --to 2024-10-23" in sentence
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_of_text_is_longer_than_the_terminal(feeds: ChargecloudStandin, width: int) -> None:
+    lines = run(width=width).stdout.splitlines()
+    assert all(len(line) <= width or " " not in line.strip()[45:] for line in lines)

@@ -1,0 +1,262 @@
+import datetime as dt
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from charging_assets.calendar import today
+from charging_assets.cli.runs import build, poll
+from charging_assets.flatten.day import TABLES
+from charging_assets.lake import Lake
+from charging_assets_tests.chargecloud_answers import city
+from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
+from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
+
+DAYS = [dt.date(2024, 10, day) for day in (21, 22, 23, 24)]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings of an installation in `tmp_path`, on the lake of the fixture `lake`."""
+    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHARGING_ASSETS_LAKE", str(tmp_path / "lake"))
+    monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "koeln,bonn")
+    monkeypatch.setenv("DAGSTER_HOME", "")  # as good as unset, and put back after the test
+    return tmp_path / "home"
+
+
+def run(command: Any, *arguments: str) -> Result:
+    result = CliRunner().invoke(command, arguments)
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def materialized(home: Path, table: str) -> set[str]:
+    """The partitions of an asset that the UI shows as materialized."""
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return instance.get_materialized_partitions(dg.AssetKey(table))
+
+
+def runs(home: Path) -> list[tuple[str, str]]:
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return [(run.job_name, run.status.value) for run in instance.get_runs()]
+
+
+def test_build_gives_the_tables_of_a_date_and_the_ui_sees_them(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, DAYS[0], polls=3, points=2)
+
+    result = run(build, "--date", "2024-10-21")
+
+    assert result.exit_code == 0
+    assert re.search(r"^status_chargingpoints +6 +[\d,]+$", result.stdout, re.MULTILINE)
+    assert re.search(r"^poll_log +3 +[\d,]+$", result.stdout, re.MULTILINE)
+    assert re.search(r"^built: 2024-10-21 in \d+\.\d s$", result.stdout, re.MULTILINE)
+    assert lake.read("status_chargingpoints", DAYS[0]).num_rows == 6
+    assert {table: materialized(home, table) for table in TABLES} == {name: {"2024-10-21"} for name in TABLES}
+    assert runs(home) == [("build_query_date", "SUCCESS")]
+
+
+def test_build_takes_several_dates_in_one_run(lake: Lake, home: Path) -> None:
+    for polls, day in enumerate(DAYS, start=1):
+        make_raw_day(lake, day, polls=polls, points=1)
+
+    result = run(build, "--from", "2024-10-21", "--to", "2024-10-24")
+
+    assert "built: 2024-10-21 to 2024-10-24 in " in result.stdout
+    assert [lake.read("poll_log", day).num_rows for day in DAYS] == [1, 2, 3, 4]
+    assert materialized(home, "poll_log") == {day.isoformat() for day in DAYS}
+    assert len(runs(home)) == 1
+
+
+def test_build_without_dates_builds_today(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, today(), polls=1)
+
+    result = run(build)
+
+    assert f"built: {today()} in " in result.stdout
+    assert materialized(home, "poll_log") == {today().isoformat()}
+
+
+def test_build_leaves_unchanged_dates_alone(lake: Lake, home: Path) -> None:
+    for day in DAYS[:3]:
+        make_raw_day(lake, day)
+    run(build, "--from", "2024-10-21", "--to", "2024-10-23")
+    make_raw_poll(lake, dt.datetime(2024, 10, 22, 12, tzinfo=dt.UTC), {"koeln": city(2, name="koeln")})
+
+    result = run(build, "--from", "2024-10-21", "--to", "2024-10-23")
+
+    assert "unchanged: 2024-10-21, 2024-10-23\n" in result.stdout
+    assert "built: 2024-10-22 in " in result.stdout
+    assert lake.read("poll_log", DAYS[1]).num_rows == 4
+
+
+def test_build_starts_no_run_when_nothing_changed(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, DAYS[0])
+    run(build, "--date", "2024-10-21")
+
+    result = run(build, "--date", "2024-10-21")
+
+    assert (result.exit_code, result.stdout) == (0, "unchanged: 2024-10-21\n")
+    assert len(runs(home)) == 1
+
+
+def test_build_force_builds_unchanged_dates_too(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, DAYS[0])
+    run(build, "--date", "2024-10-21")
+
+    result = run(build, "--date", "2024-10-21", "--force")
+
+    assert "built: 2024-10-21 in " in result.stdout
+    assert len(runs(home)) == 2
+
+
+def test_build_names_dates_without_raw_answers_and_builds_the_others(lake: Lake) -> None:
+    make_raw_day(lake, DAYS[0])
+    make_raw_day(lake, DAYS[3])
+
+    result = run(build, "--from", "2024-10-20", "--to", "2024-10-24")
+
+    assert result.exit_code == 0
+    assert "no raw answers: 2024-10-20, 2024-10-22 to 2024-10-23\n" in result.stdout
+    assert "built: 2024-10-21, 2024-10-24 in " in result.stdout
+    assert lake.partitions("poll_log") == [DAYS[0], DAYS[3]]
+
+
+def test_build_without_any_raw_answers_is_an_error_that_says_what_to_do(home: Path) -> None:
+    result = run(build, "--from", "2024-10-20", "--to", "2024-10-24")
+
+    assert result.exit_code == 1
+    assert "no raw answers: 2024-10-20 to 2024-10-24" in result.stdout
+    assert "poll first, or take archives in with `charging-assets import-raw`" in result.output
+    assert not (home / "dagster").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--date", "2024-10-21", "--to", "2024-10-22"), "Expected either --date, or --from with --to."),
+        (("--from", "2024-10-21"), "Expected --from with --to"),
+        (("--from", "2024-10-23", "--to", "2024-10-21"), "got 2024-10-23 to 2024-10-21"),
+        (("--date", "1999-01-01"), "Expected dates from 2018-01-01 (CHARGING_ASSETS_FIRST_DATE)"),
+        (("--date", "21.10.2024"), "does not match the format '%Y-%m-%d'"),
+    ],
+)
+def test_build_refuses_dates_that_make_no_sense(arguments: tuple[str, ...], complaint: str) -> None:
+    result = run(build, *arguments)
+
+    assert result.exit_code == 2
+    assert complaint in result.output
+
+
+def test_a_build_that_was_killed_between_two_tables_is_finished_by_the_next_one(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, DAYS[0])
+    command = [sys.executable, "-c", "from charging_assets.cli.runs import build; build()", "--date", "2024-10-21"]
+
+    killed = subprocess.run(
+        command,
+        env=os.environ | {"CHARGING_ASSETS_FAILPOINT": "graph.between_tables"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert [table for table in TABLES if lake.partitions(table)] == ["status_chargingpoints"]
+    assert materialized(home, "status_chargingpoints") == set()
+
+    result = run(build, "--date", "2024-10-21")
+
+    assert "built: 2024-10-21 in " in result.stdout
+    assert {table: materialized(home, table) for table in TABLES} == {name: {"2024-10-21"} for name in TABLES}
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Reply]], ChargecloudStandin]:
+    def start(feeds: dict[str, Reply]) -> ChargecloudStandin:
+        server = ChargecloudStandin(feeds)
+        monkeypatch.setenv("CHARGING_ASSETS_CHARGECLOUD_URL", server.url)
+        return server
+
+    return start
+
+
+def test_poll_keeps_the_answers_and_names_the_feeds_that_failed(
+    lake: Lake, home: Path, standin: Callable[..., ChargecloudStandin]
+) -> None:
+    with standin({"koeln": Reply(city(3)), "bonn": Reply(b"", 404)}):
+        result = run(poll)
+
+    assert result.exit_code == 0
+    assert "failed  bonn: " in result.stdout
+    assert "1 of 2 feeds answered, kept as raw/query_date=" in result.stdout
+    assert "current_status: 3 charging points" in result.stdout
+    assert [row.answer.feed for date in lake.raw.dates() for row in lake.raw.rows(date)] == ["bonn", "koeln"]
+    assert len(materialized(home, "raw_snapshots")) == 1
+    assert runs(home) == [("poll_chargecloud", "SUCCESS")]
+
+
+def test_poll_fails_when_no_feed_answers(lake: Lake, standin: Callable[..., ChargecloudStandin]) -> None:
+    with standin({}):
+        result = run(poll)
+
+    assert result.exit_code == 1
+    assert "0 of 2 feeds answered" in result.stdout
+    assert sum(lake.raw.index(date).num_rows for date in lake.raw.dates()) == 2
+
+
+def test_a_bar_shows_the_progress_and_dagsters_log_only_when_asked_for(
+    standin: Callable[..., ChargecloudStandin], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with standin({"koeln": Reply(city(1)), "bonn": Reply(city(1, name="B"))}):
+        quiet = run(poll).output + capfd.readouterr().err
+        verbose = run(poll, "--verbose").output + capfd.readouterr().err
+
+    assert "feeds polled" in quiet
+    assert "2/2" in quiet
+    assert "STEP_START" not in quiet
+    assert "STEP_START" in verbose
+
+
+def test_dagster_gets_its_settings_once_and_keeps_those_it_has(
+    home: Path, standin: Callable[..., ChargecloudStandin], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+
+    with standin({"koeln": Reply(city(1)), "bonn": Reply(city(1, name="B"))}):
+        run(poll)
+        monkeypatch.setenv("DAGSTER_HOME", str(own))
+        run(poll)
+
+    assert "run_monitoring" in (home / "dagster/dagster.yaml").read_text()
+    assert (own / "dagster.yaml").read_text() == "telemetry: {enabled: false}\n"
+    with dg.DagsterInstance.from_config(str(own)) as instance:
+        assert instance.get_runs_count() == 1
+
+
+def test_a_lake_that_cannot_be_written_is_an_error_in_a_sentence(
+    tmp_path: Path, standin: Callable[..., ChargecloudStandin]
+) -> None:
+    (tmp_path / "lake").write_text("a file where the lake should be")
+
+    with standin({"koeln": Reply(city(1))}):
+        done = subprocess.run(
+            [sys.executable, "-c", "from charging_assets.cli import main; main()", "poll"],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "CHARGING_ASSETS_LAKE" in done.stderr
