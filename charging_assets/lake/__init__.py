@@ -1,0 +1,23 @@
+"""The one door to the lake: raw answers and table files, on local disk or S3.
+
+No other package knows where a file of the lake is, what it is called or how it is replaced.
+"""
+
+from charging_assets.lake.errors import InvalidRows, LakeChanged, LakeError, SchemaMismatch
+from charging_assets.lake.lake import Lake
+from charging_assets.lake.raw_files import RawRow, fingerprint_of
+from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter
+
+__all__ = [
+    "InvalidRows",
+    "Lake",
+    "LakeChanged",
+    "LakeError",
+    "PartitionInfo",
+    "PartitionKey",
+    "RawRow",
+    "SchemaMismatch",
+    "StageWriter",
+    "StagedPartition",
+    "fingerprint_of",
+]

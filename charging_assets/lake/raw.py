@@ -1,0 +1,210 @@
+"""The archive of raw answers: written once, kept for ever, read as a stream.
+
+Belongs here: which files a day has, publishing and recovering polls, importing archives, reading. Does not belong here:
+the inside of a raw file (`raw_files`), answers of a poll under way (`spool`), merging a closed day (`compaction`).
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from charging_assets.calendar import query_date_of
+from charging_assets.lake.compaction import Compaction, compact_day
+from charging_assets.lake.errors import LakeChanged, LakeError
+from charging_assets.lake.raw_files import (
+    INDEX_SCHEMA,
+    KeptAnswer,
+    RawRow,
+    RowKey,
+    day_folder,
+    distinct,
+    fingerprint_of,
+    index_of,
+    poll_path,
+    read_groups,
+    read_rows,
+    row_keys,
+    time_of,
+    write_raw_file,
+)
+from charging_assets.lake.spool import SUFFIX, PollSpool, SpoolFile
+from charging_assets.lake.staging import stage_file
+from charging_assets.lake.store import Store
+from charging_assets.model.answer import Answer, Poll
+
+_LEVEL = 3
+_GROUP_BYTES = 16 << 20
+_LISTINGS = 20
+"""How often a day is listed anew before giving up; two are usual, compaction while reading makes it three."""
+
+T = TypeVar("T")
+
+
+class RawArchive:
+    """All raw answers of a lake. Several processes may use it at once.
+
+    Args:
+        store: where the lake's files are.
+        spool_dir: local folder for answers of polls under way.
+        staging_dir: local folder for files before they are published, on a local lake's own file system.
+        lake_uri: which lake this is; spools of other lakes in `spool_dir` are left alone.
+    """
+
+    def __init__(self, store: Store, spool_dir: Path, staging_dir: Path, lake_uri: str) -> None:
+        self._store = store
+        self._spool_dir = spool_dir
+        self._staging_dir = staging_dir
+        self._lake_uri = lake_uri
+
+    def begin_poll(self, poll: Poll) -> PollSpool:
+        """Start to keep the answers of a poll: ``with archive.begin_poll(poll) as spool: spool.add(answer)``."""
+        return PollSpool(self._spool_dir, self._lake_uri, poll, self._publish)
+
+    def recover_polls(self) -> list[str]:
+        """Publish what killed polls had received; returns the paths of the new files. May be repeated at any time.
+
+        Raises:
+            LakeError: a spool could not be read or published; it is left as it was, the others were published.
+        """
+        published, faults = [], []
+        for path in sorted(self._spool_dir.glob(f"*{SUFFIX}")):
+            try:
+                spool = SpoolFile.take_over(path)
+                if spool is None:
+                    continue
+                try:
+                    if spool.lake == self._lake_uri:
+                        # Publishing may have been what was killed, and the day may have been compacted since.
+                        if answers := self._not_held(spool.poll, spool.answers, exactly=True):
+                            published.append(self._publish(spool.poll, answers))
+                        spool.remove()
+                finally:
+                    spool.close()
+            except LakeError as error:
+                faults.append(str(error))
+        if faults:
+            raise LakeError("Some answers of killed polls are not published yet. " + " ".join(faults))
+        return published
+
+    def import_answers(self, poll: Poll, answers: Iterable[Answer]) -> int:
+        """Publish those answers whose (query_time, source, feed, sha256) the day does not hold yet.
+
+        Returns:
+            How many were new.
+        """
+        kept = {(answer.feed, answer.sha256): KeptAnswer.in_memory(answer) for answer in answers}
+        new = self._not_held(poll, list(kept.values()), exactly=False)
+        if new:
+            self._publish(poll, new)
+        return len(new)
+
+    def dates(self) -> list[dt.date]:
+        """Query dates that have raw answers, sorted."""
+        dates = []
+        for name in self._store.names("raw"):
+            key, _, value = name.partition("=")
+            if key == "query_date":
+                try:
+                    dates.append(dt.date.fromisoformat(value))
+                except ValueError:  # somebody else's folder
+                    continue
+        return sorted(dates)
+
+    def rows(self, query_date: dt.date, since: dt.datetime | None = None) -> Iterator[RawRow]:
+        """The day's answers, each once, file by file in the order of their names (loose ones by time, then compacted).
+
+        One row group of bodies is in memory at a time: 16 MiB, or 64 MiB of a compacted day.
+
+        Args:
+            query_date: which day.
+            since: leave out answers of earlier query times, mostly without reading them.
+        """
+        seen: set[RowKey] = set()
+        return self._each_file(
+            query_date,
+            lambda path: read_rows(self._store, path, since, seen),
+            lambda time: since is None or time >= since,
+        )
+
+    def index(self, query_date: dt.date) -> pa.Table:
+        """All columns of the day's raw rows but `body`, each row once, sorted by the table's key."""
+        return self._index(query_date, lambda _: True)
+
+    def fingerprint(self, query_date: dt.date) -> str:
+        """Hex digest of the day's set of (query_time, source, feed, sha256); files and polls do not matter."""
+        return fingerprint_of(self.index(query_date))
+
+    def compact(self, query_date: dt.date) -> Compaction | None:
+        """Merge the day's files into one; see `compact_day`. The caller knows that the day is over."""
+        return compact_day(self._store, self._staging_dir, day_folder(query_date))
+
+    def _publish(self, poll: Poll, answers: list[KeptAnswer]) -> str:
+        """Write answers as one new raw file and return its path, unless they are all held already."""
+        answers = sorted(answers, key=lambda answer: (answer.meta.feed, answer.sha256))
+        with stage_file(self._staging_dir) as staged:
+            number = 0
+            while answers:
+                bodies = (answer.read_body() for answer in answers)
+                index = index_of(poll, answers)
+                write_raw_file(staged.path, index, bodies, level=_LEVEL, group_bytes=_GROUP_BYTES)
+                # A name that is taken means that this publishing was killed before, or that an importer was faster.
+                while not self._store.put_new(staged.path, poll_path(poll, number := number + 1)):
+                    left = self._not_held(poll, answers, exactly=True)
+                    if len(left) < len(answers):
+                        answers = left
+                        break
+                else:
+                    return poll_path(poll, number)
+        return poll_path(poll)
+
+    def _not_held(self, poll: Poll, answers: list[KeptAnswer], *, exactly: bool) -> list[KeptAnswer]:
+        """Those answers that the lake does not hold: from this very poll (`exactly`), or from any of the same time."""
+        index = self._index(query_date_of(poll.query_time), lambda time: time == poll.query_time)
+        held = {
+            (time, source, feed, sha256, poll_id if exactly else None)
+            for time, source, feed, sha256, poll_id in row_keys(index.to_pydict())
+        }
+        poll_id = poll.poll_id if exactly else None
+        return [
+            answer
+            for answer in answers
+            if (poll.query_time, poll.source, answer.meta.feed, answer.sha256, poll_id) not in held
+        ]
+
+    def _index(self, query_date: dt.date, is_wanted: Callable[[dt.datetime], bool]) -> pa.Table:
+        """Like `index`, of the loose files of wanted query times and of all compacted rows."""
+
+        def read(path: str) -> Iterator[pa.Table]:
+            return (group.index() for group in read_groups(self._store, path))
+
+        tables = self._each_file(query_date, read, is_wanted)
+        return distinct(pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
+
+    def _each_file(
+        self,
+        query_date: dt.date,
+        read: Callable[[str], Iterable[T]],
+        is_wanted: Callable[[dt.datetime], bool],
+    ) -> Iterator[T]:
+        """What `read` makes of every file of the day, while compaction may replace files by another.
+
+        The day is listed until there is nothing new: a listing made during a compaction can miss both the files that
+        go and the one that comes. `read` may be called twice for a file that vanishes half-way, and for rows that move.
+        """
+        done: set[str] = set()
+        for _ in range(_LISTINGS):
+            paths = [entry.path for entry in self._store.list(day_folder(query_date)) if entry.path not in done]
+            if not paths:
+                return
+            for path in paths:
+                time = time_of(path)
+                try:
+                    if time is None or is_wanted(time):
+                        yield from read(path)
+                except (FileNotFoundError, LakeChanged):
+                    break
+                done.add(path)
+        raise LakeError(f"Raw files of {query_date} come and go faster than they can be read: try again later")
