@@ -193,7 +193,7 @@ class Level:
             rows = None if end - first == len(self._texts) else np.flatnonzero((self._id >= first) & (self._id < end))
             ids = self._id if rows is None else self._id[rows]
             answers = self._answer if rows is None else self._answer[rows]
-            order = _sort_order(ids, answers)
+            order = _order_by(ids)
             ids, answers = ids[order], answers[order]
             times = self._observations.query_times[answers]
             is_new = np.ones(len(ids), dtype=bool)
@@ -220,26 +220,14 @@ class Level:
             first = end
 
 
-def _sort_order(ids: Ints, answers: Ints) -> _Longs:
-    """The stable order by (id, answer).
+def _order_by(ids: Ints) -> _Longs:
+    """The stable order by id: rows come in the order of the answers, so it is the order by (id, answer).
 
-    Packing (id, answer, row) into one integer and sorting the values is several times faster than any argsort.
+    NumPy sorts 16-bit integers by radix, five times faster than any comparison; more ids than that take a second pass.
     """
-    if not len(ids):
-        return np.zeros(0, np.int64)
-    row_bits = len(ids).bit_length()
-    answer_bits = int(answers.max()).bit_length()
-    low = int(ids.min())
-    if (int(ids.max()) - low).bit_length() + answer_bits + row_bits > 63:
-        return np.lexsort((answers, ids))
-    packed = ids.astype(np.int64) - low
-    packed <<= answer_bits
-    packed |= answers
-    packed <<= row_bits
-    packed |= np.arange(len(ids), dtype=np.int64)
-    packed.sort()
-    packed &= (1 << row_bits) - 1
-    return packed
+    order = np.argsort((ids & 0xFFFF).astype(np.uint16), kind="stable")
+    high = ids >> 16
+    return order[np.argsort(high[order].astype(np.uint16), kind="stable")] if high.any() else order
 
 
 def codes(column: "array[int]") -> Ints:

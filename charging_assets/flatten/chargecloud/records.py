@@ -76,7 +76,7 @@ class LocationReader:
         self._pieces = pieces
         self._decode = msgspec.json.Decoder(_Location).decode
         # What the JSON value of an id or status becomes; ids that cannot be used are None.
-        self._statuses: dict[str, int] = {}
+        self._statuses: dict[str | None, int] = {None: NULL}
         self._ids: dict[str, dict[str | int, int | None]] = {"location": {}, "evse": {}, "connector": {}}
         self._vocabularies = {
             "location": pieces.location_ids,
@@ -103,20 +103,27 @@ class LocationReader:
         return piece
 
     def _read_quickly(self, location: Any) -> int | None:
+        # Only what was seen before is looked up here, without a call: this is where a changing day spends its time.
         pieces = self._pieces
+        statuses, evse_ids, connector_ids = self._statuses, self._ids["evse"], self._ids["connector"]
         location_id = self._id("location", location.id)
         if location_id is None:
             return None
         for evse in location.evses or ():
-            evse_id = self._evse_id(evse.id, evse.uid)
-            if evse_id is None:
+            evse_id = evse_ids.get(evse.id)
+            if evse_id is None and (evse_id := self._evse_id(evse.id, evse.uid)) is None:
                 return None
-            pieces.add_evse(evse_id, self._status(evse.status), self._status(evse.parkingsensor_status))
+            status, sensor = evse.status, evse.parkingsensor_status
+            pieces.evse_id.append(evse_id)
+            pieces.evse_status.append(statuses[status] if status in statuses else self._status(status))
+            pieces.evse_sensor.append(statuses[sensor] if sensor in statuses else self._status(sensor))
             for connector in evse.connectors or ():
-                connector_id = self._id("connector", connector.id)
-                if connector_id is None:
+                connector_id = connector_ids.get(connector.id)
+                if connector_id is None and (connector_id := self._id("connector", connector.id)) is None:
                     return None
-                pieces.add_connector(connector_id, self._status(connector.status))
+                status = connector.status
+                pieces.connector_id.append(connector_id)
+                pieces.connector_status.append(statuses[status] if status in statuses else self._status(status))
         return pieces.end_piece(location_id)
 
     def _read_carefully(self, text: bytes) -> int:
