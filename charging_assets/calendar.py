@@ -66,6 +66,14 @@ def parse_compact(text: str) -> dt.datetime:
     return dt.datetime.strptime(text, _COMPACT).replace(tzinfo=dt.UTC)
 
 
-def parse_local(text: str, pattern: str) -> dt.datetime:
-    """A Europe/Berlin wall-clock time in `strptime` form, as UTC; of the doubled hour of autumn the first is meant."""
-    return dt.datetime.strptime(text, pattern).replace(tzinfo=BERLIN).astimezone(dt.UTC)
+def parse_local(text: str, pattern: str) -> tuple[dt.datetime, ...]:
+    """What a Europe/Berlin wall-clock time in `strptime` form can mean, in UTC, earlier first.
+
+    One time, or two within the doubled hour of autumn. In the hour that spring leaves out, clocks were not yet set.
+
+    Raises:
+        ValueError: `text` is not of the form `pattern`.
+    """
+    local = dt.datetime.strptime(text, pattern).replace(tzinfo=BERLIN)
+    first, second = (local.replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1))
+    return (first, second) if first < second else (first,)

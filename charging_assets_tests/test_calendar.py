@@ -50,4 +50,12 @@ def test_a_time_without_zone_is_refused() -> None:
 
 def test_local_times_become_utc() -> None:
     read = calendar.parse_local("20190401_121005", "%Y%m%d_%H%M%S")
-    assert read == dt.datetime(2019, 4, 1, 10, 10, 5, tzinfo=dt.UTC)
+    assert read == (dt.datetime(2019, 4, 1, 10, 10, 5, tzinfo=dt.UTC),)
+
+
+def test_a_local_time_of_the_doubled_hour_means_two_times_and_one_that_spring_leaves_out_one() -> None:
+    read = calendar.parse_local("20211031_023000", "%Y%m%d_%H%M%S")
+    assert read == (dt.datetime(2021, 10, 31, 0, 30, tzinfo=dt.UTC), dt.datetime(2021, 10, 31, 1, 30, tzinfo=dt.UTC))
+    assert len(calendar.parse_local("20211031_030000", "%Y%m%d_%H%M%S")) == 1
+    read = calendar.parse_local("20210328_023000", "%Y%m%d_%H%M%S")
+    assert read == (dt.datetime(2021, 3, 28, 1, 30, tzinfo=dt.UTC),)

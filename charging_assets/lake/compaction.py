@@ -102,8 +102,8 @@ def _compact(store: Store, staging_dir: Path, folder: str) -> Compaction | None:
 def _plan(store: Store, paths: list[str]) -> pa.Table:
     """The files' distinct rows in their new order, with `file` (number in `paths`), `group` and `row` of each one."""
     tables = [_PLAN_SCHEMA.empty_table()]
-    for file, path in enumerate(paths):
-        for number, group in enumerate(read_groups(store, path)):
+    for file, (path, source) in enumerate(_opened(store, paths)):
+        for number, group in enumerate(read_groups(path, source)):
             index = group.index()
             rows = np.arange(index.num_rows)
             place = (np.full_like(rows, file), np.full_like(rows, number), rows)
@@ -125,14 +125,27 @@ def _bodies(store: Store, paths: list[str], plan: pa.Table) -> Iterator[bytes]:
         for file, number, row, sha256 in places[begin:end]:
             wanted.setdefault(file, {}).setdefault(number, []).append((row, sha256))
         found: dict[tuple[int, int, int], bytes] = {}
-        for file, numbers in wanted.items():
-            for number, group in enumerate(read_groups(store, paths[file])):
+        opened = _opened(store, [paths[file] for file in wanted])
+        for (file, numbers), (path, source) in zip(wanted.items(), opened, strict=True):
+            for number, group in enumerate(read_groups(path, source)):
                 if number in numbers:
                     bodies = group.bodies()
                     for row, sha256 in numbers[number]:
-                        found[file, number, row] = _checked(bodies[row].as_py(), sha256, paths[file])
+                        found[file, number, row] = _checked(bodies[row].as_py(), sha256, path)
         for file, number, row, _ in places[begin:end]:
             yield found.pop((file, number, row))
+
+
+def _opened(store: Store, paths: list[str]) -> Iterator[tuple[str, pa.NativeFile]]:
+    """The files in the given order.
+
+    Raises:
+        LakeChanged: one of them was deleted.
+    """
+    for path, source in store.open_each(paths):
+        if source is None:
+            raise LakeChanged(f"The raw file {path} was deleted")
+        yield path, source
 
 
 def _verify(store: Store, path: str, expected: pa.Table) -> int:
@@ -142,7 +155,7 @@ def _verify(store: Store, path: str, expected: pa.Table) -> int:
         LakeError: it does not hold exactly the expected rows, or a body does not have its checksum.
     """
     begin = size = 0
-    for group in read_groups(store, path):
+    for group in read_groups(path, store.open(path)):
         index = group.index()
         if not index.equals(expected.slice(begin, index.num_rows)):
             break

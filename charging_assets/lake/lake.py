@@ -1,6 +1,7 @@
 """`Lake`: the tables, one Parquet file per table and partition; and the raw answers, as `Lake.raw`."""
 
 import datetime as dt
+import glob
 import os
 import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from charging_assets.lake.tables import (
     StageWriter,
     is_partition_file,
     partition_path,
+    partition_pattern,
     query_date_in,
     read_info,
     read_table,
@@ -98,17 +100,47 @@ class Lake:
 
         Raises:
             SchemaMismatch: there is no such column, or the file has it with another type than declared.
+            LakeError: the file is damaged.
         """
         return _steadily(lambda: read_table(self._store, table, key, columns))
 
+    def head(self, table: str, key: PartitionKey, rows: int) -> pa.Table:
+        """The first rows of a partition, at most `rows`; a typed empty table when there is none.
+
+        Raises:
+            SchemaMismatch: the file has a column with another type than declared.
+        """
+        return _steadily(lambda: read_table(self._store, table, key, None, rows))
+
     def info(self, table: str, key: PartitionKey) -> PartitionInfo | None:
-        """What the footer of a partition says; None when there is no such partition."""
+        """What the footer of a partition says; None when there is no such partition.
+
+        Raises:
+            LakeError: the file is damaged.
+        """
         return _steadily(lambda: read_info(self._store, table, key))
 
     def partitions(self, table: str) -> list[dt.date]:
         """The query dates that a dated table has, sorted."""
         dates = (query_date_in(name) for name in self._store.names(f"tables/{table}/"))
         return [date for date in dates if date is not None]
+
+    def location(self, table: str, key: PartitionKey) -> str:
+        """Where the file of a partition is, or would be, for people: an absolute path or an ``s3://`` address."""
+        return f"{self.uri}/{partition_path(table, key)}"
+
+    def glob(self, table: str) -> str:
+        """A pattern for all files of a table, as DuckDB's `read_parquet` takes it, for readers outside of this process.
+
+        They get no `snapshot`: a file that is replaced while they read may fail them.
+
+        Raises:
+            LakeError: the lake is on S3, where files are nobody else's to read.
+        """
+        if self.uri.startswith("s3://"):
+            raise LakeError(f"{self.uri} has no files on this machine: use a local lake, or copy this one to a disk")
+        folder = Path(self.uri).absolute() / "tables" / table
+        return f"{glob.escape(str(folder))}/{partition_pattern(table)}"
 
     @contextmanager
     def snapshot(self, tables: Iterable[str]) -> Iterator[dict[str, list[str]]]:
@@ -141,7 +173,7 @@ class Lake:
         return paths
 
     def check_writable(self) -> None:
-        """Write a small file the way partitions are written, and remove it.
+        """Write a small file the way raw answers and partitions are written, and remove it.
 
         Raises:
             LakeError: that is not possible; the message says what to do.
@@ -150,6 +182,8 @@ class Lake:
             with explained(f"Writing {probe.path}"):
                 probe.path.write_bytes(b"can this be written?")
             path = f".probe-{probe.path.name}"
+            self._store.put_new(probe.path, path)
+            self._store.delete(path)  # else renaming does nothing: both are names of one file
             self._store.replace(probe.path, path)
             self._store.delete(path)
 

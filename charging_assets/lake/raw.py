@@ -5,6 +5,7 @@ the inside of a raw file (`raw_files`), answers of a poll under way (`spool`), m
 """
 
 import datetime as dt
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +24,7 @@ from charging_assets.lake.raw_files import (
     distinct,
     fingerprint_of,
     index_of,
+    is_compacted,
     poll_path,
     read_groups,
     read_rows,
@@ -35,10 +37,12 @@ from charging_assets.lake.staging import stage_file
 from charging_assets.lake.store import Store
 from charging_assets.model.answer import Answer, Poll
 
+_log = logging.getLogger(__name__)
+
 _LEVEL = 3
 _GROUP_BYTES = 16 << 20
 _LISTINGS = 20
-"""How often a day is listed anew before giving up; two are usual, compaction while reading makes it three."""
+"""How often a day is listed before giving up; two are usual, compaction while reading makes it three."""
 
 T = TypeVar("T")
 
@@ -76,7 +80,9 @@ class RawArchive:
                 if spool is None:
                     continue
                 try:
-                    if spool.lake == self._lake_uri:
+                    if spool.lake != self._lake_uri:
+                        _log.warning("%s waits for the next poll into its own lake, %s", path, spool.lake)
+                    else:
                         # Publishing may have been what was killed, and the day may have been compacted since.
                         if answers := self._not_held(spool.poll, spool.answers, exactly=True):
                             published.append(self._publish(spool.poll, answers))
@@ -113,10 +119,15 @@ class RawArchive:
                     continue
         return sorted(dates)
 
+    def files(self, query_date: dt.date) -> int:
+        """How many files the day has: one per poll or import, one in all after `compact`."""
+        return len(self._store.list(day_folder(query_date)))
+
     def rows(self, query_date: dt.date, since: dt.datetime | None = None) -> Iterator[RawRow]:
         """The day's answers, each once, file by file in the order of their names (loose ones by time, then compacted).
 
-        One row group of bodies is in memory at a time: 16 MiB, or 64 MiB of a compacted day.
+        One row group of bodies is in memory at a time: 16 MiB, or 64 MiB of a compacted day. From S3 the next files
+        are fetched meanwhile: at most 8, and 4 MiB of each.
 
         Args:
             query_date: which day.
@@ -125,7 +136,7 @@ class RawArchive:
         seen: set[RowKey] = set()
         return self._each_file(
             query_date,
-            lambda path: read_rows(self._store, path, since, seen),
+            lambda path, source: read_rows(path, source, since, seen),
             lambda time: since is None or time >= since,
         )
 
@@ -177,8 +188,8 @@ class RawArchive:
     def _index(self, query_date: dt.date, is_wanted: Callable[[dt.datetime], bool]) -> pa.Table:
         """Like `index`, of the loose files of wanted query times and of all compacted rows."""
 
-        def read(path: str) -> Iterator[pa.Table]:
-            return (group.index() for group in read_groups(self._store, path))
+        def read(path: str, source: pa.NativeFile) -> Iterator[pa.Table]:
+            return (group.index() for group in read_groups(path, source))
 
         tables = self._each_file(query_date, read, is_wanted)
         return distinct(pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
@@ -186,25 +197,35 @@ class RawArchive:
     def _each_file(
         self,
         query_date: dt.date,
-        read: Callable[[str], Iterable[T]],
+        read: Callable[[str, pa.NativeFile], Iterable[T]],
         is_wanted: Callable[[dt.datetime], bool],
     ) -> Iterator[T]:
         """What `read` makes of every file of the day, while compaction may replace files by another.
 
-        The day is listed until there is nothing new: a listing made during a compaction can miss both the files that
-        go and the one that comes. `read` may be called twice for a file that vanishes half-way, and for rows that move.
+        A listing made during a compaction can miss both the files that go and the one that comes. So the day is listed
+        again until no file vanished and no compacted one is new; what else came meanwhile came too late. Files that
+        vanish do not keep the rest of their listing from being read: whoever deletes one after the other may stay a
+        step ahead. `read` may be called twice for a file that vanishes half-way, and for rows that move.
         """
+
+        def is_due(path: str) -> bool:
+            time = time_of(path)
+            return path not in done and (time is None or is_wanted(time))
+
         done: set[str] = set()
+        is_complete = False
         for _ in range(_LISTINGS):
-            paths = [entry.path for entry in self._store.list(day_folder(query_date)) if entry.path not in done]
-            if not paths:
+            paths = [entry.path for entry in self._store.list(day_folder(query_date)) if is_due(entry.path)]
+            if is_complete and not any(map(is_compacted, paths)):
                 return
-            for path in paths:
-                time = time_of(path)
+            is_complete = True
+            for path, source in self._store.open_each(paths):
+                if source is None:
+                    is_complete = False
+                    continue
                 try:
-                    if time is None or is_wanted(time):
-                        yield from read(path)
-                except (FileNotFoundError, LakeChanged):
-                    break
-                done.add(path)
+                    yield from read(path, source)
+                    done.add(path)
+                except LakeChanged:
+                    is_complete = False
         raise LakeError(f"Raw files of {query_date} come and go faster than they can be read: try again later")

@@ -11,7 +11,6 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charging_assets.calendar import compact_text, parse_compact, query_date_of
-from charging_assets.lake.errors import LakeError, explained
-from charging_assets.lake.store import Store
+from charging_assets.lake.errors import explained, readable
 from charging_assets.model.answer import Answer, Poll
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables import key_of, table
@@ -34,6 +32,7 @@ KEY = key_of(table("raw_snapshots"))
 
 _POLL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 _COMPACTED = "compacted_"
+_REMEDY = "restore it from a copy, or move it out of the lake to go on without its answers"
 _TEXTS = [name for name in INDEX_SCHEMA.names if INDEX_SCHEMA.field(name).type == pa.string() and name != "sha256"]
 _POLL_FIELDS = tuple(field.name for field in fields(Poll))
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
@@ -226,42 +225,30 @@ class RawGroup:
         return self._read(["body"])["body"]
 
     def _read(self, columns: list[str]) -> pa.Table:
-        with _readable(self._path):
+        with readable(self._path, _REMEDY):
             return self._file.read_row_group(self._number, columns=columns, use_threads=False)
 
 
-def read_groups(store: Store, path: str) -> Iterator[RawGroup]:
-    """The row groups of a file, each to be used before the next one is asked for.
+def read_groups(path: str, source: pa.NativeFile) -> Iterator[RawGroup]:
+    """The row groups of an open file, each to be used before the next one is asked for; closes `source`.
 
     Raises:
-        FileNotFoundError, LakeChanged: it was compacted away; list again.
+        LakeChanged: it was compacted away; list again.
         LakeError: it is not a readable raw file.
     """
-    with _readable(path), store.open(path) as source:
-        file = pq.ParquetFile(source)
+    with source:
+        with readable(path, _REMEDY):
+            file = pq.ParquetFile(source)
         for number in range(file.num_row_groups):
             yield RawGroup(path, file, number)
 
 
-@contextmanager
-def _readable(path: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise LakeError(
-            f"The raw file {path} of the lake cannot be read ({error}): restore it from a copy, or move it out of the "
-            "lake to go on without its answers"
-        ) from error
-
-
-def read_rows(store: Store, path: str, since: dt.datetime | None, seen: set[RowKey]) -> Iterator[RawRow]:
+def read_rows(path: str, source: pa.NativeFile, since: dt.datetime | None, seen: set[RowKey]) -> Iterator[RawRow]:
     """The rows of a file that are not in `seen` (they are added as they are handed out) and not before `since`.
 
     One row group of bodies is in memory at a time; those without a wanted row are not decompressed.
     """
-    for group in read_groups(store, path):
+    for group in read_groups(path, source):
         columns = group.index().to_pydict()
         rows = [
             (number, key)

@@ -27,6 +27,7 @@ from typing import Self
 import msgspec
 
 from charging_assets.failpoints import failpoint
+from charging_assets.lake.durable import fsync, make_folder
 from charging_assets.lake.errors import LakeError, explained
 from charging_assets.lake.raw_files import KeptAnswer, poll_stem, without_body
 from charging_assets.model.answer import Answer, Poll
@@ -75,7 +76,7 @@ class SpoolFile:
         """
         path = folder / f"{poll_stem(poll)}{SUFFIX}"
         owner = _Owner(lake, poll)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         while True:
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -90,7 +91,7 @@ class SpoolFile:
                     spool.close()
                     continue
                 spool._write(msgspec.msgpack.encode(owner), b"")
-                _fsync_folder(folder)
+                fsync(folder)
             except OSError:
                 spool.remove()
                 raise
@@ -234,14 +235,6 @@ def _records(descriptor: int) -> Iterator[_Record]:
                     fault = "The answer was damaged on its way through the spool: its checksum does not match."
                 yield _Record(meta, offset, len(body), hashlib.sha256(body).hexdigest(), fault)
             start = stop
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class PollSpool:

@@ -9,11 +9,14 @@ Paths are relative to the lake, with forward slashes. Names that begin with a do
 import io
 import os
 import threading
+import time
 import uuid
-from collections.abc import Iterator, MutableSequence, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -21,6 +24,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from charging_assets.failpoints import failpoint
+from charging_assets.lake.durable import fsync, make_folder
 from charging_assets.lake.errors import LakeChanged, LakeError, explained
 from charging_assets.lake.staging import stage_file
 
@@ -28,7 +32,16 @@ _PIECE = 64 << 20
 """Bytes of a larger object that are fetched at once to copy it."""
 
 _SMALL = 4 << 20
-"""Bytes that are fetched with the first request to an S3 object; most table files are smaller."""
+"""Bytes that are fetched with the first request to an S3 object; most files are smaller."""
+
+_AHEAD = 8
+"""S3 objects asked for at once: a small one takes about 30 ms, nearly all of it waiting. 32 MiB of `_SMALL` ones."""
+
+_ATTEMPTS = 4
+"""How often is done again what boto3 does not repeat by itself."""
+
+_UNUSED_S = 30 * 86_400
+"""After how long without use a file of the cache is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,9 @@ class Store(Protocol):
             FileNotFoundError: there is no such file.
             LakeChanged: (while reading, S3 only) it was replaced or deleted; the new version must be opened.
         """
+
+    def open_each(self, paths: Iterable[str]) -> Iterator[tuple[str, pa.NativeFile | None]]:
+        """Each path with its file as `open` gives it, or None where there is none any more; close what you get."""
 
     def put_new(self, local: Path, path: str) -> bool:
         """Publish `local` durably as `path` unless that exists; returns whether it did. The caller removes `local`."""
@@ -122,33 +138,42 @@ class LocalStore:
         with explained(f"Opening {self.root / path}"):
             return pa.OSFile(str(self.root / path), "rb")
 
+    def open_each(self, paths: Iterable[str]) -> Iterator[tuple[str, pa.NativeFile | None]]:
+        """See `Store`."""
+        for path in paths:
+            try:
+                yield path, self.open(path)
+            except FileNotFoundError:
+                yield path, None
+
     def put_new(self, local: Path, path: str) -> bool:
         """See `Store`; a hard link fails when its name exists, and shows the whole file or nothing."""
         target = self.root / path
         with explained(f"Publishing {target}"):
-            _make_folder(target.parent)
+            make_folder(target.parent)
             failpoint("lake.publish.before_fsync")
-            _fsync(local)
+            fsync(local)
             failpoint("lake.raw.before_link")
             try:
                 os.link(local, target)
             except FileExistsError:
+                fsync(target.parent)  # whoever published it may have been killed before this
                 return False
             failpoint("lake.raw.after_link")
-            _fsync(target.parent)
+            fsync(target.parent)
         return True
 
     def replace(self, local: Path, path: str) -> None:
         """See `Store`; consumes `local`."""
         target = self.root / path
         with explained(f"Publishing {target}"):
-            _make_folder(target.parent)
+            make_folder(target.parent)
             failpoint("lake.publish.before_fsync")
-            _fsync(local)
+            fsync(local)
             failpoint("lake.publish.before_rename")
             local.replace(target)
             failpoint("lake.publish.after_rename")
-            _fsync(target.parent)
+            fsync(target.parent)
 
     def delete(self, path: str) -> None:
         """See `Store`."""
@@ -167,23 +192,6 @@ class LocalStore:
             return stat.f_bavail * stat.f_frsize
 
 
-def _make_folder(folder: Path) -> None:
-    """Create `folder` with its parents; durably, since a published file whose folder is lost would be lost with it."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _fsync(folder.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class S3Store:
     """A prefix of an S3 bucket. An object appears whole or not at all; its ETag tells its versions apart.
 
@@ -195,6 +203,7 @@ class S3Store:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._cache_dir = cache_dir
+        self._is_cache_swept = False
         self._lock = threading.Lock()
         self._created: Any = None
 
@@ -222,7 +231,8 @@ class S3Store:
         for page in self._pages(prefix):
             for found in page.get("Contents", ()):
                 path = found["Key"].removeprefix(self._prefix)
-                if not any(part.startswith(".") for part in path.split("/")):
+                # S3's own console makes a "folder" by an empty object whose name ends with a slash.
+                if path and not path.endswith("/") and not any(part.startswith(".") for part in path.split("/")):
                     entries.append(Entry(path, found["Size"], found["ETag"].strip('"')))
         return sorted(entries, key=lambda entry: entry.path)
 
@@ -248,16 +258,42 @@ class S3Store:
 
     def _open(self, path: str) -> tuple[pa.NativeFile, str]:
         """The newest version of an object, and its ETag."""
-        with self._explained("Reading", path):
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._prefix + path, Range=f"bytes=0-{_SMALL - 1}"
-            )
-            head = answer["Body"].read()
+        answer, head = self._get(path, Range=f"bytes=0-{_SMALL - 1}")
         size = int(answer["ContentRange"].rpartition("/")[2])
         etag: str = answer["ETag"]
         if size == len(head):
             return pa.BufferReader(head), etag
         return pa.PythonFile(_RangeReader(self, path, etag, size), mode="r"), etag
+
+    def open_each(self, paths: Iterable[str]) -> Iterator[tuple[str, pa.NativeFile | None]]:
+        """See `Store`; the next few are opened meanwhile."""
+        left = iter(paths)
+        opening: deque[tuple[str, Future[pa.NativeFile]]] = deque()
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            while True:
+                opening.extend((path, pool.submit(self.open, path)) for path in islice(left, _AHEAD - len(opening)))
+                if not opening:
+                    return
+                path, opened = opening.popleft()
+                try:
+                    yield path, opened.result()
+                except FileNotFoundError:
+                    yield path, None
+
+    def _get(self, path: str, **options: str) -> tuple[dict[str, Any], bytes]:
+        """S3's answer for an object and its body, asked for again when that breaks off: boto3 repeats requests only."""
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
+
+        attempts_left = _ATTEMPTS
+        with self._explained("Reading", path):
+            while True:
+                answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + path, **options)
+                attempts_left -= 1
+                try:
+                    return answer, answer["Body"].read()
+                except BotoCoreError:
+                    if not attempts_left:
+                        raise
 
     def read_range(self, path: str, etag: str, start: int, stop: int) -> bytes:
         """Bytes `start` to `stop` (exclusive) of the version `etag` of an object.
@@ -266,17 +302,9 @@ class S3Store:
             LakeChanged: the object is not that version any more.
         """
         try:
-            with self._explained("Reading", path):
-                answer = self._client.get_object(
-                    Bucket=self._bucket,
-                    Key=self._prefix + path,
-                    IfMatch=etag,
-                    Range=f"bytes={start}-{stop - 1}",
-                )
-                body: bytes = answer["Body"].read()
+            return self._get(path, IfMatch=etag, Range=f"bytes={start}-{stop - 1}")[1]
         except FileNotFoundError as error:
             raise LakeChanged(f"{self._uri(path)} was deleted while it was read") from error
-        return body
 
     def put_new(self, local: Path, path: str) -> bool:
         """See `Store`; by a conditional PUT."""
@@ -284,16 +312,35 @@ class S3Store:
         token = uuid.uuid4().hex
         failpoint("lake.publish.before_fsync")
         failpoint("lake.raw.before_link")
-        with self._explained("Publishing", path):
+        try:
+            with self._explained("Publishing", path):
+                if not self._put_if_absent(local, path, token) and self._token_of(path) != token:
+                    return False
+        except FileNotFoundError:  # it was there, and was deleted since
+            return False
+        failpoint("lake.raw.after_link")
+        return True
+
+    def _put_if_absent(self, local: Path, path: str, token: str) -> bool:
+        attempts_left = _ATTEMPTS
+        while True:
+            attempts_left -= 1
             try:
                 self._put(local, path, IfNoneMatch="*", Metadata={"put": token})
             except self._client.exceptions.ClientError as error:
-                if error.response["Error"]["Code"] not in ("PreconditionFailed", "412"):
+                code = error.response["Error"]["Code"]
+                if code in _EXISTS:
+                    return False
+                # S3 says so while another PUT or DELETE of that name is under way, and asks to repeat the PUT.
+                if code != "ConditionalRequestConflict" or not attempts_left:
                     raise
-                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path)
-                return bool(found["Metadata"].get("put") == token)
-        failpoint("lake.raw.after_link")
-        return True
+            else:
+                return True
+
+    def _token_of(self, path: str) -> str | None:
+        found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path)
+        token: str | None = found["Metadata"].get("put")
+        return token
 
     def replace(self, local: Path, path: str) -> None:
         """See `Store`; by one PUT."""
@@ -314,14 +361,20 @@ class S3Store:
 
     def fetch(self, entries: Sequence[Entry]) -> Sequence[Path]:
         """Copies in the cache, downloaded where they are of another version."""
-        with ThreadPoolExecutor(8) as pool:  # one small object takes about 30 ms, nearly all of it waiting
-            return tuple(pool.map(self._fetch, entries))
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            fetched = tuple(pool.map(self._fetch, entries))
+        if not self._is_cache_swept:  # once per process is enough: it looks at every file
+            self._is_cache_swept = True
+            self._sweep_cache()
+        return fetched
 
     def _fetch(self, entry: Entry) -> Path:
         """The cached copy of the version listed, or a new one of the newest. Only the newest of a path is kept."""
         folder = self._cache_dir / entry.path
         cached = folder / f"{entry.version}.parquet"
         if cached.exists():
+            with suppress(OSError):  # removed since, or another user's
+                os.utime(cached)
             return cached
         source, etag = self._open(entry.path)
         cached = folder / (etag.strip('"') + ".parquet")
@@ -334,6 +387,14 @@ class S3Store:
                 older.unlink(missing_ok=True)
             staged.path.replace(cached)
         return cached
+
+    def _sweep_cache(self) -> None:
+        """Remove what nobody has asked for in a month, e.g. partitions of a year that was looked at once."""
+        last_use = time.time() - _UNUSED_S
+        for path in self._cache_dir.rglob("*.parquet"):
+            with suppress(FileNotFoundError):  # another process was faster
+                if path.stat().st_mtime < last_use:
+                    path.unlink()
 
     def free_bytes(self) -> int | None:
         """None: a bucket is never full."""
@@ -353,7 +414,7 @@ class S3Store:
             code = error.response["Error"]["Code"]
             if code in ("NoSuchKey", "404"):
                 raise FileNotFoundError(f"{self._uri(path)} does not exist") from error
-            if code in ("PreconditionFailed", "412"):
+            if code in _EXISTS:
                 raise LakeChanged(f"{self._uri(path)} was replaced while it was read") from error
             advice = _S3_ADVICE.get(code, "if this goes on, ask whoever runs the bucket")
             message = error.response["Error"].get("Message") or code
@@ -365,6 +426,7 @@ class S3Store:
             ) from error
 
 
+_EXISTS = ("PreconditionFailed", "412")
 _S3_PERMISSIONS = "these credentials need s3:ListBucket on the bucket and s3:{Get,Put,Delete}Object on its objects"
 _S3_ADVICE = {
     "NoSuchBucket": "create the bucket or correct CHARGING_ASSETS_LAKE",
@@ -374,6 +436,7 @@ _S3_ADVICE = {
     "SignatureDoesNotMatch": "check the AWS credentials",
     "ExpiredToken": "renew the AWS credentials",
     "NotImplemented": "this object store lacks conditional writes (If-None-Match), which a lake needs",
+    "RequestTimeTooSkewed": "set this machine's clock",
     "SlowDown": "the bucket is throttled: try again later",
     "EntityTooLarge": "one file exceeds what a single PUT takes (5 GB): split it",
 }

@@ -9,6 +9,7 @@ import datetime as dt
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from charging_assets import __version__
-from charging_assets.lake.errors import InvalidRows, LakeError, SchemaMismatch, explained
+from charging_assets.lake.errors import InvalidRows, LakeError, SchemaMismatch, explained, readable
 from charging_assets.lake.staging import StagedFile, stage_file
 from charging_assets.lake.store import Store
 from charging_assets.model.arrow import arrow_schema
@@ -39,6 +40,7 @@ _WRITER_OPTIONS: dict[str, Any] = {
 _SCHEMA_VERSION = b"charging_assets.schema_version"
 _CODE_VERSION = b"charging_assets.code_version"
 _INPUTS = b"charging_assets.inputs"
+_REMEDY = "remove it, then build this partition again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,11 @@ def query_date_in(name: str) -> dt.date | None:
     except ValueError:
         return None
     return query_date if name == f"query_date={query_date.isoformat()}.parquet" else None
+
+
+def partition_pattern(table: str) -> str:
+    """A glob pattern for the names of a table's files."""
+    return "query_date=*.parquet" if is_dated(model_table(table)) else "all.parquet"
 
 
 def is_partition_file(table: str, path: str) -> bool:
@@ -172,18 +179,25 @@ class StageWriter:
         self._last_key = _key_at(data, names, data.num_rows - 1)
 
 
-def read_table(store: Store, table: str, key: PartitionKey, columns: Sequence[str] | None) -> pa.Table:
-    """One version of a partition; see `Lake.read`."""
+def read_table(
+    store: Store, table: str, key: PartitionKey, columns: Sequence[str] | None, rows: int | None = None
+) -> pa.Table:
+    """One version of a partition, or its first `rows` rows; see `Lake.read`."""
     schema = arrow_schema(table)
     wanted = pa.schema([_declared(table, schema, name) for name in columns]) if columns is not None else schema
     try:
         source = store.open(partition_path(table, key))
     except FileNotFoundError:
         return wanted.empty_table()
-    with source, explained(f"Reading {partition_path(table, key)}"):
+    with source, readable(partition_path(table, key), _REMEDY):
         file = pq.ParquetFile(source)
         stored = file.schema_arrow
-        found = file.read(columns=[name for name in wanted.names if name in stored.names])
+        names = [name for name in wanted.names if name in stored.names]
+        if rows is None:
+            found = file.read(columns=names)
+        else:
+            first = islice(file.iter_batches(rows, columns=names), 1)
+            found = pa.Table.from_batches(first, pa.schema([stored.field(name) for name in names]))
     arrays = []
     for field in wanted:
         if field.name not in stored.names:
@@ -199,15 +213,15 @@ def read_table(store: Store, table: str, key: PartitionKey, columns: Sequence[st
 
 
 def read_info(store: Store, table: str, key: PartitionKey) -> PartitionInfo | None:
-    """The footer of a partition; see `Lake.info`."""
+    """The footer of a partition; see `Lake.info`. A file that another program wrote has no versions and no inputs."""
     try:
         source = store.open(partition_path(table, key))
     except FileNotFoundError:
         return None
-    with source, explained(f"Reading {partition_path(table, key)}"):
+    with source, readable(partition_path(table, key), _REMEDY):
         footer = pq.read_metadata(source)
         size = source.size()
-    said = footer.metadata
+    said = {_SCHEMA_VERSION: b"0", _CODE_VERSION: b"", _INPUTS: b""} | (footer.metadata or {})
     return PartitionInfo(
         table,
         key,

@@ -7,6 +7,7 @@ explains them.
 import datetime as dt
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,8 @@ def import_archive(
     cities = _CITIES_FILE.fullmatch(path.name)
     notes: list[str] = []
     if cities and feed is None:
-        query_time = _local_time(path, cities[1])
         answers = _city_answers(path, content, notes)
+        query_time = _local_time(path, cities[1], answers, notes)
     else:
         query_time = _answer_time(path, content)
         answers = [Answer(_feed(path, feed), bytes(content), bytes_total=len(content))]
@@ -88,13 +89,13 @@ def import_archive(
 
 
 def _content(path: Path) -> bytearray:
-    """The unpacked file."""
+    """The unpacked file, which is opened once and read forwards: it may be a pipe."""
     content = bytearray()
     try:
-        with path.open("rb") as probe:
-            start = probe.read(4)
-        packing = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-        with pa.input_stream(str(path), compression=packing) as stream:
+        with path.open("rb") as file:
+            start = file.peek(4)
+            packing = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
+            stream = pa.input_stream(file, compression=packing)
             while chunk := stream.read(2**20):
                 content += chunk
                 if len(content) > MAX_ARCHIVE_BYTES:
@@ -127,11 +128,19 @@ def _answer_time(path: Path, content: bytearray) -> dt.datetime:
     if text is None:
         raise ArchiveError(f"{path}: {_EXPECTED}; this one has neither a `timestamp` nor such a name")
     try:
-        return _as_utc(dt.datetime.fromisoformat(text))
-    except (TypeError, ValueError, OverflowError):
+        return _stamped_time(text)
+    except ValueError:
         raise ArchiveError(
             f"{path}: expected a `timestamp` with an offset, like 2024-10-23T13:16:09+02:00, got {str(text)[:60]!r}"
         ) from None
+
+
+def _stamped_time(timestamp: object) -> dt.datetime:
+    """An answer's `timestamp` as whole seconds UTC; ValueError when it is none."""
+    try:
+        return _as_utc(dt.datetime.fromisoformat(timestamp))  # type: ignore[arg-type]
+    except (TypeError, OverflowError) as error:
+        raise ValueError from error
 
 
 def _as_utc(moment: dt.datetime) -> dt.datetime:
@@ -141,13 +150,23 @@ def _as_utc(moment: dt.datetime) -> dt.datetime:
     return moment.astimezone(dt.UTC).replace(microsecond=0)
 
 
-def _local_time(path: Path, stamp: str) -> dt.datetime:
+def _local_time(path: Path, stamp: str, answers: list[Answer], notes: list[str]) -> dt.datetime:
+    """The time in a file's name. Where autumn doubles it, the answers' own timestamps tell which one is meant."""
     try:
-        return _as_utc(calendar.parse_local(stamp, "%Y%m%d_%H%M%S"))
+        times = [_as_utc(time) for time in calendar.parse_local(stamp, "%Y%m%d_%H%M%S")]
     except (ValueError, OverflowError):
         raise ArchiveError(
             f"{path}: expected a date and time YYYYmmdd_HHMMSS at the start of its name, got {stamp}"
         ) from None
+    if len(times) > 1:
+        for answer in answers:
+            with suppress(ValueError, RecursionError):  # not every answer is one
+                told = _stamped_time(msgspec.json.decode(answer.body, type=_Stamped).timestamp)
+                for time in times:
+                    if abs(time - told) < dt.timedelta(minutes=30):
+                        return time
+        notes.append("clocks showed its time twice that night: taken for the first, as no answer's timestamp tells")
+    return times[0]
 
 
 def _feed(path: Path, feed: str | None) -> str:

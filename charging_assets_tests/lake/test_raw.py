@@ -3,13 +3,15 @@
 import dataclasses
 import datetime as dt
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from charging_assets.lake import Lake, LakeError
+from charging_assets.lake.store import Entry
 from charging_assets.model.answer import Answer, Poll
 from charging_assets.model.arrow import arrow_schema
 from charging_assets_tests.lake.answers import (
@@ -175,6 +177,53 @@ def test_a_reader_overtaken_by_compaction_gets_every_row_once(any_lake: Lake, re
     got += rows
     key = lambda row: (row.poll.query_time, row.answer.feed)  # noqa: E731
     assert sorted(got, key=key) == sorted(expected, key=key)
+
+
+def test_a_reader_that_compaction_stays_a_step_ahead_of_gets_every_row_once(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_day(lake, 30)
+    expected = held(lake)
+    loose = {path: path.read_bytes() for path in Path(lake.uri).rglob("2*.parquet")}
+    lake.raw.compact(DAY)
+    for path, content in loose.items():
+        path.write_bytes(content)
+    store = lake.raw._store
+    listed = store.list
+
+    def list_and_delete_the_first(prefix: str) -> Sequence[Entry]:
+        entries = listed(prefix)
+        if len(entries) > 1:
+            store.delete(entries[0].path)
+        return entries
+
+    monkeypatch.setattr(store, "list", list_and_delete_the_first)
+    assert held(lake) == expected
+
+
+def test_polls_that_arrive_while_a_day_is_read_do_not_keep_its_reader(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_day(lake, 3)
+    expected = held(lake)
+    listed = lake.raw._store.list
+    numbers = count(100)
+
+    def list_and_poll(prefix: str) -> Sequence[Entry]:
+        entries = listed(prefix)
+        keep(lake, poll_number(next(numbers)), [answer("kiel")])
+        return entries
+
+    monkeypatch.setattr(lake.raw._store, "list", list_and_poll)
+    assert held(lake) == expected
+
+
+def test_a_day_tells_how_many_files_it_has(any_lake: Lake) -> None:
+    assert any_lake.raw.files(DAY) == 0
+    keep_day(any_lake, 3)
+    assert any_lake.raw.files(DAY) == 3
+    any_lake.raw.compact(DAY)
+    assert any_lake.raw.files(DAY) == 1
 
 
 def test_a_reader_overtaken_by_a_second_compaction_gets_every_row_once(any_lake: Lake) -> None:

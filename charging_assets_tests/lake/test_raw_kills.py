@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, takewhile
 from pathlib import Path
 
 from charging_assets.lake import Lake
@@ -98,7 +99,8 @@ def test_collectors_killed_at_random_moments_lose_and_repeat_nothing(any_lake: L
     chance = random.Random(20241023)
     left_behind = 0
     with collectors(any_lake, home) as some:
-        for number in range(rounds):
+        # Longer on a busy machine, where collectors are killed before they have received much.
+        for number in takewhile(lambda done: done < rounds or len(some.received) <= rounds, count()):
             some.die(seconds=chance.uniform(0.001, longest_s))
             left_behind += len(spools(home))
             if number % 10 == 9:
@@ -107,7 +109,6 @@ def test_collectors_killed_at_random_moments_lose_and_repeat_nothing(any_lake: L
     any_lake.raw.recover_polls()
     any_lake.raw.compact(DAY)
     check(any_lake, some.received)
-    assert len(some.received) > rounds, "the collectors were killed before they had received much"
     if rounds == 100:
         assert left_behind, "no collector was killed between receiving and publishing"
     assert len(files(any_lake)) == 1

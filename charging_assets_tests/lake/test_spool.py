@@ -114,12 +114,15 @@ def test_a_living_poll_is_not_recovered(lake: Lake, tmp_path: Path) -> None:
     assert len(held(lake)) == 1
 
 
-def test_spools_of_another_lake_wait_for_that_lake(any_lake: Lake, tmp_path: Path) -> None:
+def test_spools_of_another_lake_wait_for_that_lake(
+    any_lake: Lake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     home = tmp_path / "home"
     other = Lake(str(tmp_path / "other"), home)
     left_behind(any_lake, home, [answer("koeln")])
     assert other.raw.recover_polls() == []
     assert other.raw.dates() == []
+    assert f"waits for the next poll into its own lake, {any_lake.uri}" in caplog.text
     assert any_lake.raw.recover_polls() == [f"raw/query_date={DAY}/20241022T220000Z_poll000.parquet"]
     assert any_lake.raw.recover_polls() == []
     assert [row.answer for row in held(any_lake)] == [answer("koeln")]

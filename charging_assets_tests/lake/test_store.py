@@ -5,6 +5,8 @@ import random
 import resource
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from charging_assets.lake import LakeChanged, LakeError
 from charging_assets.lake.staging import stage_file, sweep
 from charging_assets.lake.store import LocalStore, S3Store, Store
-from charging_assets_tests.standins.s3 import S3Standin
+from charging_assets_tests.standins.s3 import BUSY, S3Standin
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -151,7 +153,7 @@ def test_a_large_object_that_changes_under_its_reader_is_not_mixed(
 
 
 def test_s3_that_is_busy_twice_is_asked_again(s3: S3Standin, s3_store: S3Store, local: LocalFiles) -> None:
-    s3.faults.extend(["refuse", "refuse"])
+    s3.faults.extend([BUSY, BUSY])
     s3_store.replace(local(b"content"), "a")
     assert not s3.faults
     assert content(s3_store, "a") == b"content"
@@ -165,6 +167,80 @@ def test_a_put_whose_answer_was_lost_still_counts_as_ones_own(
     assert not s3.faults
     assert not s3_store.put_new(local(b"another's"), "raw/a")
     assert content(s3_store, "raw/a") == b"mine"
+
+
+def test_a_put_that_meets_another_one_is_repeated(s3: S3Standin, s3_store: S3Store, local: LocalFiles) -> None:
+    s3.faults.extend([("409 Conflict", "ConditionalRequestConflict")] * 2)
+    assert s3_store.put_new(local(b"mine"), "raw/a")
+    assert not s3.faults
+    assert content(s3_store, "raw/a") == b"mine"
+
+
+def test_an_object_that_was_there_and_is_gone_was_there(s3: S3Standin, s3_store: S3Store, local: LocalFiles) -> None:
+    s3_store.replace(local(b"another's"), "raw/a")
+    s3.faults.extend([lambda: None, lambda: s3_store.delete("raw/a")])
+    assert not s3_store.put_new(local(b"mine"), "raw/a")
+    assert not s3.faults
+
+
+@pytest.mark.parametrize("size", [3_000, 5 << 20])
+def test_a_body_that_breaks_off_is_asked_for_again(
+    s3: S3Standin, s3_store: S3Store, local: LocalFiles, size: int
+) -> None:
+    data = random.Random(1).randbytes(size)
+    s3_store.replace(local(data), "a")
+    s3.faults.extend(["break off", "break off"])
+    with s3_store.open("a") as file:
+        assert not s3.faults
+        s3.faults.append("break off")
+        assert file.read() == data
+    s3.faults.clear()
+    s3.faults.extend(["break off"] * 20)
+    with pytest.raises(LakeError, match="check the network"):
+        s3_store.open("a")
+
+
+def test_folders_that_the_console_of_s3_made_are_no_files(s3: S3Standin, local: LocalFiles, tmp_path: Path) -> None:
+    bucket = s3.new_bucket()
+    store = S3Store(bucket, "lake", tmp_path / "cache")
+    for key in ("lake/", "lake/raw/", "lake/raw/query_date=2024-10-23/"):
+        s3.client().put_object(Bucket=bucket, Key=key)
+    store.replace(local(b"."), "raw/query_date=2024-10-23/x")
+    assert [entry.path for entry in store.list("raw")] == ["raw/query_date=2024-10-23/x"]
+    assert [entry.path for entry in store.list("")] == ["raw/query_date=2024-10-23/x"]
+    assert (list(store.names("")), list(store.names("raw"))) == (["raw"], ["query_date=2024-10-23"])
+
+
+def test_files_are_opened_in_the_order_asked_for_and_missing_ones_are_told(store: Store, local: LocalFiles) -> None:
+    paths = [f"raw/{number:02}" for number in range(30)]
+    for path in paths[::2]:
+        store.replace(local(path.encode()), path)
+    opened = {path: file and file.read() for path, file in store.open_each(paths)}
+    assert list(opened) == paths
+    assert opened == {path: None if number % 2 else path.encode() for number, path in enumerate(paths)}
+
+
+def test_s3_is_asked_for_several_files_at_once(s3: S3Standin, s3_store: S3Store, local: LocalFiles) -> None:
+    paths = [f"raw/{number}" for number in range(6)]
+    for path in paths:
+        s3_store.replace(local(path.encode()), path)
+    together = threading.Barrier(4, timeout=30)
+    s3.faults.extend([together.wait] * 4)
+    assert [file.read() for _, file in s3_store.open_each(paths) if file] == [path.encode() for path in paths]
+    assert not together.broken
+
+
+def test_what_nobody_asked_for_in_a_month_leaves_the_cache(s3_store: S3Store, local: LocalFiles) -> None:
+    for name in "abc":
+        s3_store.replace(local(name.encode()), f"tables/t/{name}.parquet")
+    entries = s3_store.list("tables")
+    cached = s3_store.fetch(entries)
+    month_ago = time.time() - 31 * 86_400
+    for path in cached[:2]:
+        os.utime(path, (month_ago, month_ago))
+    s3_store._is_cache_swept = False  # as in the next process
+    assert list(s3_store.fetch(entries[:1])) == list(cached[:1])
+    assert [path.exists() for path in cached] == [True, False, True]
 
 
 def test_only_the_newest_version_of_an_object_is_kept_in_the_cache(

@@ -195,6 +195,62 @@ def test_a_value_that_stands_twice_in_a_dictionary_is_one_value(lake: Lake) -> N
         lake.write(TABLE, DAY, swapped)
 
 
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut", "footer", "pages"])
+def test_a_damaged_partition_is_named_with_what_to_do(any_lake: Lake, tmp_path: Path, damage: str) -> None:
+    any_lake.write(TABLE, DAY, version(1))
+    good = stored_bytes(any_lake)
+    damaged = {
+        "empty": b"PAR1",
+        "garbage": b"not Parquet" * 100,
+        "cut": good[: len(good) // 2],
+        "footer": good[:-300] + bytes(292) + good[-8:],
+        "pages": good[:4] + bytes(400) + good[404:],
+    }[damage]
+    (tmp_path / "damaged").write_bytes(damaged)
+    store_at(any_lake.uri, tmp_path).replace(tmp_path / "damaged", _PATH)
+    with pytest.raises(LakeError, match=rf"{_PATH} .* cannot be read .*: remove it, then build this partition again"):
+        any_lake.read(TABLE, DAY)
+    if damage != "pages":
+        with pytest.raises(LakeError, match="cannot be read"):
+            any_lake.info(TABLE, DAY)
+
+
+def test_a_file_of_another_program_says_nothing_about_versions_and_inputs(any_lake: Lake, tmp_path: Path) -> None:
+    put_file(any_lake, tmp_path, version(1))
+    info = any_lake.info(TABLE, DAY)
+    assert info is not None
+    assert (info.rows, info.schema_version, info.code_version, info.inputs) == (version(1).num_rows, 0, "", "")
+
+
+def test_the_head_of_a_partition_is_its_first_rows(any_lake: Lake) -> None:
+    assert any_lake.head(TABLE, DAY, 3) == arrow_schema(TABLE).empty_table()
+    any_lake.write(TABLE, DAY, version(1))
+    for rows in (1, 3, 10_000):
+        assert any_lake.head(TABLE, DAY, rows).to_pylist() == version(1).slice(0, rows).to_pylist()
+    any_lake.write(TABLE, DAY, arrow_schema(TABLE).empty_table())
+    assert any_lake.head(TABLE, DAY, 3) == arrow_schema(TABLE).empty_table()
+
+
+def test_the_location_of_a_partition_is_where_it_is(lake: Lake, s3_lake: Lake) -> None:
+    lake.write(TABLE, DAY, version(1))
+    assert pq.read_metadata(lake.location(TABLE, DAY)).num_rows == version(1).num_rows
+    assert s3_lake.location("current_status", None) == f"{s3_lake.uri}/tables/current_status/all.parquet"
+
+
+def test_the_glob_of_a_table_finds_its_partitions_and_nothing_beside_them(tmp_path: Path, s3_lake: Lake) -> None:
+    lake = Lake(str(tmp_path / "a [strange] fold*r"), tmp_path / "home")
+    for number in range(2):
+        rows = status_day(np.zeros((2, 2), np.int32), ["A"])
+        day = DAY + dt.timedelta(days=number)
+        lake.write(TABLE, day, with_column(rows, "query_date", pa.array([day] * 4)))
+    Path(lake.location(TABLE, DAY)).with_name("notes.parquet").write_bytes(b"")
+    found = duckdb.sql(f"SELECT count(*) FROM read_parquet('{lake.glob(TABLE)}')").fetchall()
+    assert found == [(8,)]
+    assert lake.glob("current_status").endswith("/tables/current_status/all.parquet")
+    with pytest.raises(LakeError, match="use a local lake"):
+        s3_lake.glob(TABLE)
+
+
 def test_the_footer_has_versions_and_inputs_but_no_time_of_writing(lake: Lake) -> None:
     lake.write(TABLE, DAY, version(1), inputs="0f" * 32)
     said = pq.read_metadata(pa.BufferReader(stored_bytes(lake))).metadata
@@ -552,6 +608,14 @@ def test_a_writable_lake_is_left_without_a_trace_of_the_probe(any_lake: Lake, tm
     staging = tmp_path / "home" / "staging" if any_lake.uri.startswith("s3://") else Path(any_lake.uri, ".staging")
     assert list(staging.iterdir()) == []
     assert not list(Path(tmp_path, "lake").glob(".probe*"))
+
+
+def test_an_object_store_without_conditional_writes_is_found_out_before_the_first_poll(
+    s3: S3Standin, s3_lake: Lake
+) -> None:
+    s3.faults.append(("501 Not Implemented", "NotImplemented"))
+    with pytest.raises(LakeError, match="lacks conditional writes"):
+        s3_lake.check_writable()
 
 
 def test_making_a_lake_touches_nothing(tmp_path: Path) -> None:

@@ -67,7 +67,9 @@ def test_writers_killed_at_random_moments_leave_whole_partitions_and_no_pile_of_
     ) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
-        for _ in range(rounds):
+        done = 0
+        while done < rounds or seen <= 2 * rounds:  # longer on a busy machine, where writers die before they did much
+            done += 1
             nursery.stdin.write(f"{seen + 1} {moments.uniform(0.001, longest_s)}\n")
             nursery.stdin.flush()
             assert nursery.stdout.readline().strip() == str(-signal.SIGALRM)
@@ -77,7 +79,6 @@ def test_writers_killed_at_random_moments_leave_whole_partitions_and_no_pile_of_
             assert len(staged_files(any_lake, home)) <= 1
             left_behind += len(staged_files(any_lake, home))
         nursery.stdin.close()
-    assert seen > 2 * rounds, "the writers were killed before they had replaced much"
     assert left_behind, "no writer was killed between staging and publishing"
     any_lake.write(TABLE, DAY, version(seen + 1))
     assert staged_files(any_lake, home) == []

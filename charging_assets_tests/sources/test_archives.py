@@ -1,6 +1,8 @@
 import datetime as dt
 import gzip
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +105,33 @@ def test_bytes_that_are_no_utf8_are_kept_too(lake: Lake, archive: Writer) -> Non
 def test_the_time_in_a_name_is_german(lake: Lake, archive: Writer, name: str, utc: dt.datetime) -> None:
     assert load(lake, archive(f"{name}_cp_data_cities.json", b'{"koeln": {}}')).query_time == utc
     assert lake.raw.dates() == [dt.date(int(name[:4]), int(name[4:6]), int(name[6:8]))]
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "hour_utc", "is_noted"),
+    [
+        (["2021-10-31T02:30:02+02:00"], 0, False),
+        (["2021-10-31T02:30:02+01:00"], 1, False),
+        ([None, 7, "soon", "2021-10-30T02:30:02+02:00", "2021-10-31T01:29:58+00:00"], 1, False),
+        ([None, "2021-10-30T02:30:02+02:00"], 0, True),
+    ],
+)
+def test_in_the_doubled_hour_of_autumn_the_answers_tell_the_time(
+    lake: Lake, archive: Writer, timestamps: list[object], hour_utc: int, is_noted: bool
+) -> None:
+    answers = {f"feed{number}": {"data": [], "timestamp": each} for number, each in enumerate(timestamps)}
+    done = load(lake, archive("20211031_023000_cp_data_cities.json", json.dumps(answers | {"koeln": "?"}).encode()))
+    assert done.query_time == dt.datetime(2021, 10, 31, hour_utc, 30, tzinfo=dt.UTC)
+    assert [("clocks showed its time twice" in note) for note in done.notes] == [True] * is_noted
+
+
+def test_an_archive_may_come_through_a_pipe(lake: Lake, tmp_path: Path) -> None:
+    pipe = tmp_path / "koeln_2024-10-23.json.gz"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[gzip.compress(ANSWER)])
+    writer.start()
+    assert load(lake, pipe) == ImportResult(TIME, 1, 1, ())
+    writer.join()
 
 
 @pytest.mark.parametrize("compact", [False, True], ids=["loose", "compacted"])

@@ -15,18 +15,23 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+Fault = str | tuple[str, str] | Callable[[], object]
+
+BUSY = ("503 Slow Down", "SlowDown")
+
 
 class S3Standin:
     """A running server; a context manager.
 
     Attributes:
         environment: variables that lead boto3 here, in this process and in children.
-        faults: taken one by one by the next PUTs and GETs of objects: ``"refuse"`` answers 503 and does nothing,
-            ``"lose"`` does it and answers 503 nevertheless, a callable is called before the answer.
+        faults: taken one by one by the next GETs, HEADs and PUTs of objects: an HTTP status and S3's error code are
+            answered and nothing is done, ``"lose"`` does it and answers 503 nevertheless, ``"break off"`` sends half of
+            the body, a callable is called before the answer.
     """
 
     def __init__(self) -> None:
-        self.faults: deque[str | Callable[[], object]] = deque()
+        self.faults: deque[Fault] = deque()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
         self._bucket_numbers = count()
@@ -63,24 +68,27 @@ class S3Standin:
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         is_object = environ["PATH_INFO"].count("/") >= 2
-        fault = self.faults.popleft() if self.faults and is_object and method in ("GET", "PUT") else None
+        fault = self.faults.popleft() if self.faults and is_object and method in ("GET", "HEAD", "PUT") else None
         if callable(fault):
             fault()
-        if fault == "refuse":
+        if isinstance(fault, tuple):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            return _unavailable(start_response)
+            return _refusal(*fault, start_response)
+        if fault == "break off":
+            body = b"".join(self._moto(environ, start_response))
+            return [body[: len(body) // 2]]
         if method == "GET":
             return self._moto(environ, start_response)
         with self._lock:
             if fault == "lose":
                 self._moto(environ, lambda *_answer: None)
-                return _unavailable(start_response)
+                return _refusal(*BUSY, start_response)
             return self._moto(environ, start_response)
 
 
-def _unavailable(start_response: Callable[..., Any]) -> Iterable[bytes]:
-    start_response("503 Slow Down", [("Content-Type", "application/xml")])
-    return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+def _refusal(status: str, code: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "application/xml")])
+    return [f"<Error><Code>{code}</Code><Message>The stand-in was told to say so.</Message></Error>".encode()]
 
 
 class _Quiet(WSGIRequestHandler):
