@@ -1,5 +1,6 @@
 """`charging-assets doctor`: what is set, what works, and what to do about what does not."""
 
+import datetime as dt
 import difflib
 import importlib.metadata
 import os
@@ -10,13 +11,17 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
 from charging_assets import __version__
+from charging_assets.calendar import today
 from charging_assets.cli.environment import open_lake, use_dagster_home
 from charging_assets.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from charging_assets.lake import Lake
 
 FEEDS_AT_ONCE = 4
 FEEDS_WITHIN_S = 120.0
@@ -24,6 +29,8 @@ HEARTBEAT_WITHIN_S = 300.0
 """A daemon writes one every 30 s; a busy machine may be late."""
 SPACE_FAULT_BYTES, SPACE_WARN_BYTES = 200e6, 5e9
 """Less cannot take a day; less is a matter of weeks."""
+DAYS_COMPARED = 7
+"""Comparing a day with its raw answers takes up to 0.2 s."""
 PACKAGES = ("dagster", "duckdb", "pyarrow")
 
 
@@ -120,6 +127,7 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             )
             advice = "" if state == "ok" else ": free some, or move the lake (CHARGING_ASSETS_LAKE) to a larger disk"
             yield Finding(state, "space", f"{free / 1e9:,.1f} GB left{advice}")
+        yield from _killed_polls(settings)
         raw = lake.raw.dates()
         yield Finding(
             "ok",
@@ -148,8 +156,54 @@ def _lake(settings: Settings) -> Iterator[Finding]:
                 )
             else:
                 yield Finding("ok", table.name, count)
+        yield from _changed_days(lake, raw)
     except LakeError as error:
         yield Finding("fault", "readable", str(error))
+
+
+def _killed_polls(settings: Settings) -> Iterator[Finding]:
+    """Answers that are in no raw file yet, because their poll was killed or could not write the lake."""
+    from charging_assets.lake import LakeError
+    from charging_assets.lake.spool import SUFFIX, SpoolFile
+
+    for path in sorted((settings.home / "spool").glob(f"*{SUFFIX}")):
+        try:
+            spool = SpoolFile.take_over(path)
+        except LakeError as error:
+            yield Finding("fault", "killed poll", str(error))
+            continue
+        if spool is None:  # under way
+            continue
+        spool.close()
+        advice = "the next `charging-assets poll` publishes them"
+        if spool.lake != settings.lake:
+            advice = f"they belong to another lake; poll once with CHARGING_ASSETS_LAKE={spool.lake}"
+        count = len(spool.answers)
+        yield Finding(
+            "warn",
+            "killed poll",
+            f"{count:,} answer{'' if count == 1 else 's'} of {spool.poll.query_time:%Y-%m-%d %H:%M} UTC "
+            f"wait{'s' if count == 1 else ''} in {path}: {advice}",
+        )
+
+
+def _changed_days(lake: "Lake", raw: Sequence[dt.date]) -> Iterator[Finding]:
+    """Built days whose raw answers or whose programs are others now; of all days this would take minutes."""
+    from charging_assets.defs.assets import is_unchanged
+    from charging_assets.flatten.day import TABLES
+
+    built = set(raw).intersection(*(lake.partitions(name) for name in TABLES)) - {today()}
+    latest = sorted(built)[-DAYS_COMPARED:]
+    changed = [date for date in latest if not is_unchanged(lake, date)]
+    if changed:
+        yield Finding(
+            "warn",
+            "up to date",
+            f"{_days(len(changed))} of the last {len(latest)} were built from other raw answers or by another version: "
+            f"`charging-assets build --from {changed[0]} --to {changed[-1]}`",
+        )
+    elif latest:
+        yield Finding("ok", "up to date", f"the last {_days(len(latest))} before today")
 
 
 def _feeds(settings: Settings) -> Iterator[Finding]:

@@ -117,10 +117,10 @@ def _as_text(column: pa.Array, between: str = "T") -> pa.Array:
     kind = column.type
     if pa.types.is_timestamp(kind):
         naive = column.cast(pa.timestamp(kind.unit))
-        text = pc.utf8_replace_slice(naive.cast(pa.string()), 10, 11, between)
+        text = pc.replace_substring_regex(naive.cast(pa.string()), r"(-\d\d) ", rf"\1{between}")
         text = pc.replace_substring_regex(text, r"\.0+$", "")
         return text if kind.tz is None else pc.binary_join_element_wise(text, "+00:00", "")
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+    if pa.types.is_nested(kind):
         return pa.array(
             [None if value is None else _json.encode(value).decode() for value in column.to_pylist()], pa.string()
         )

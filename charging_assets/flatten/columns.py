@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from charging_assets.flatten.facts import SortedObservations
+from charging_assets.flatten.pieces import Vocabulary
 from charging_assets.model.arrow import TIMESTAMP
 from charging_assets.model.tables import status_class
 
@@ -16,6 +18,14 @@ def few_texts(code: NDArray[np.int32], texts: Sequence[str]) -> pa.DictionaryArr
     is_null = code < 0
     indices = pa.array(code, mask=is_null if is_null.any() else None)
     return pa.DictionaryArray.from_arrays(indices, pa.array(texts, pa.string()))
+
+
+def origin(day: SortedObservations) -> dict[str, pa.DictionaryArray]:
+    """Per answer: the columns `source` and `feed`."""
+    sources, feeds = Vocabulary(), Vocabulary()
+    source = np.array([sources[s.poll.source] for s in day.seen], dtype=np.int32)
+    feed = np.array([feeds[s.answer.feed] for s in day.seen], dtype=np.int32)
+    return {"source": few_texts(source, sources.texts()), "feed": few_texts(feed, feeds.texts())}
 
 
 def status_classes(code: NDArray[np.int32], texts: Sequence[str]) -> pa.DictionaryArray:

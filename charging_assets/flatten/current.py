@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from charging_assets.calendar import query_date_of
-from charging_assets.flatten.columns import few_texts, status_classes, timestamps
+from charging_assets.flatten.columns import few_texts, origin, status_classes, timestamps
 from charging_assets.flatten.facts import Observations, codes
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
@@ -33,41 +33,36 @@ def current_status(lake: Lake, as_of: dt.datetime) -> pa.Table:
                 collected.add(row)
         date += dt.timedelta(days=1)
     seen = collected.sort()
-    last_of_feed = {
-        (s.poll.source, s.answer.feed): number for number, s in enumerate(seen.seen) if s.reading.outcome == "ok"
-    }
-    is_last = np.zeros(len(seen.seen), dtype=bool)
-    is_last[list(last_of_feed.values())] = True
+    good = [((s.poll.source, s.answer.feed), s.poll.query_time, s.reading.outcome == "ok") for s in seen.seen]
+    last_time = {feed: time for feed, time, is_good in good if is_good}
+    # By time: two polls in one second share the points among them, as each row counts for one of them only.
+    is_last = np.array([is_good and time == last_time[feed] for feed, time, is_good in good], dtype=bool)
     statuses, status = seen.pieces.statuses.texts(), codes(seen.pieces.evse_status)
     sensor = codes(seen.pieces.evse_sensor)
-    sources = sorted({s.poll.source for s in seen.seen})
-    feeds = sorted({s.answer.feed for s in seen.seen})
-    source = np.array([sources.index(s.poll.source) for s in seen.seen], dtype=np.int32)
-    feed = np.array([feeds.index(s.answer.feed) for s in seen.seen], dtype=np.int32)
+    sources_and_feeds = origin(seen)
 
     schema = arrow_schema("current_status")
     tables = [schema.empty_table()]
     for span in seen.evses().spans():
         row_status = status[span.source_row]
         number = np.arange(len(span.id))
-        is_other = np.ones(len(span.id), dtype=bool)
-        is_other[1:] = (span.id[1:] != span.id[:-1]) | (row_status[1:] != row_status[:-1])
-        run_start = np.maximum.accumulate(np.where(is_other, number, 0))
+        is_first_seen = np.ones(len(span.id), dtype=bool)
+        is_first_seen[1:] = span.id[1:] != span.id[:-1]
+        is_change = is_first_seen.copy()
+        is_change[1:] |= row_status[1:] != row_status[:-1]
+        run_start = np.maximum.accumulate(np.where(is_change, number, 0))
         candidates = np.flatnonzero(is_last[span.answer])
         is_latest = np.ones(len(candidates), dtype=bool)
         is_latest[:-1] = span.id[candidates][1:] != span.id[candidates][:-1]
         rows = candidates[is_latest]
         start, answer, source_row = run_start[rows], span.answer[rows], span.source_row[rows]
-        is_first_seen = np.ones(len(span.id), dtype=bool)
-        is_first_seen[1:] = span.id[1:] != span.id[:-1]
         query_time = seen.query_times[answer]
         columns = [
             few_texts(span.id[rows], span.ids).cast(pa.string()),
             timestamps(query_time),
             few_texts(status[source_row], statuses),
             few_texts(sensor[source_row], statuses),
-            few_texts(source[answer], sources),
-            few_texts(feed[answer], feeds),
+            *(column.take(pa.array(answer)) for column in sources_and_feeds.values()),
             status_classes(status[source_row], statuses),
             timestamps(seen.query_times[span.answer[start]]),
             pa.array(~is_first_seen[start]),

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from charging_assets.flatten.columns import few_texts, status_classes, timestamps
-from charging_assets.flatten.facts import Ints, Level, Observations, SortedObservations, codes
-from charging_assets.flatten.pieces import NULL, Vocabulary
+from charging_assets.flatten.columns import few_texts, origin, status_classes, timestamps
+from charging_assets.flatten.facts import Ints, Level, Observations, SortedObservations, codes, ranges
+from charging_assets.flatten.pieces import NULL
 from charging_assets.lake import Lake, StagedPartition, fingerprint_of
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.progress import advance
@@ -26,6 +27,9 @@ TABLES = ("status_chargingpoints", "status_connectors", "poll_log", "rejected_re
 
 _GROUP_ROWS = 1_000_000
 """Rows in a row group of the facts."""
+
+_REJECTS_ROWS = 250_000
+"""Rows of rejected records made at a time: about 100 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,14 @@ def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES)
         collected.add(row)
         advance("answers flattened", number, 0)
     day = collected.sort()
-    keys = {"query_time": timestamps(day.query_times), **_origin(day), "sha256": pa.array([s.sha256 for s in day.seen])}
+    keys = {"query_time": timestamps(day.query_times), **origin(day), "sha256": pa.array([s.sha256 for s in day.seen])}
     inputs = fingerprint_of(pa.table(keys))
     evses, connectors = day.evses(), day.connectors()
     batches: dict[str, Callable[[], Iterator[pa.Table]]] = {
         "status_chargingpoints": lambda: _chargingpoints(day, evses, query_date),
         "status_connectors": lambda: _connectors(day, connectors, query_date),
         "poll_log": lambda: iter([_poll_log(day, evses, connectors, query_date)]),
-        "rejected_records": lambda: iter([_rejected_records(day, query_date)]),
+        "rejected_records": lambda: _rejected_records(day, query_date),
     }
     staged = {}
     for table in tables:
@@ -92,7 +96,7 @@ def _facts(
     query_date: dt.date,
 ) -> Iterator[pa.Table]:
     """The rows of a level in pieces of a row group each; `columns` have one value per row of the pieces."""
-    origin = _origin(day)
+    sources_and_feeds = origin(day)
     for span in level.spans():
         for first in range(0, len(span.id), _GROUP_ROWS):
             rows = slice(first, first + _GROUP_ROWS)
@@ -104,7 +108,7 @@ def _facts(
                 **{id_column: few_texts(index - np.int32(low), span.ids[low : high + 1])},
                 query_time=timestamps(day.query_times[answer]),
                 query_date=query_date,
-                **{name: column.take(pa.array(answer)) for name, column in origin.items()},
+                **{name: column.take(pa.array(answer)) for name, column in sources_and_feeds.items()},
                 **{name: column.take(source_row) for name, column in columns.items()},
             )
 
@@ -131,7 +135,7 @@ def _poll_log(day: SortedObservations, evses: Level, connectors: Level, query_da
         len(seen),
         query_time=timestamps(day.query_times),
         query_date=query_date,
-        **_origin(day),
+        **origin(day),
         poll_id=[s.poll.poll_id for s in seen],
         interval_s=[s.poll.interval_s for s in seen],
         outcome=pa.array([s.reading.outcome for s in seen], pa.string()).dictionary_encode(),
@@ -164,44 +168,38 @@ def _unknown_key_names(day: SortedObservations) -> list[str | None]:
     return [", ".join(sorted(found)) or None for found in names]
 
 
-def _rejected_records(day: SortedObservations, query_date: dt.date) -> pa.Table:
+def _rejected_records(day: SortedObservations, query_date: dt.date) -> Iterator[pa.Table]:
+    """The rows of some answers at a time: these texts are long, and a feed may be broken the whole day."""
     pieces = day.pieces
-    pair, source_row = day.expand(codes(pieces.reject_ends))
-    answer = day.pair_answer[pair]
-    first_pair = np.cumsum(day.locations_in) - day.locations_in
+    ends = codes(pieces.reject_ends)
     texts = pa.array(pieces.texts.texts(), pa.string())
-
-    def column(values: Ints) -> pa.Array:
-        return texts.take(pa.array(values[source_row]))
-
-    index = pa.array(pair - first_pair[answer]).cast(pa.string())
-    path = pc.binary_join_element_wise("data[", index, "]", column(codes(pieces.reject_path)), "")
-    order = pc.sort_indices(
-        pa.table({"answer": answer, "path": path}), sort_keys=[("answer", "ascending"), ("path", "ascending")]
-    )
     poll_ids = pa.array([s.poll.poll_id for s in day.seen], pa.string())
-    table = _table(
-        "rejected_records",
-        len(answer),
-        query_time=timestamps(day.query_times[answer]),
-        query_date=query_date,
-        **{name: values.take(pa.array(answer)) for name, values in _origin(day).items()},
-        poll_id=poll_ids.take(pa.array(answer)),
-        level=column(codes(pieces.reject_level)).dictionary_encode(),
-        path=path,
-        reason=column(codes(pieces.reject_reason)),
-        excerpt=column(codes(pieces.reject_excerpt)),
-        connectors_lost=codes(pieces.reject_connectors)[source_row],
-    )
-    return table.take(order)
+    first_pair = np.cumsum(day.locations_in) - day.locations_in
+    sources_and_feeds = origin(day)
+    for first, end in ranges(day.per_answer(np.diff(ends, prepend=0)), _REJECTS_ROWS):
+        pair, source_row = day.expand(ends, slice(first, end))
+        answer = day.pair_answer[pair]
 
+        def column(values: Ints, source_row: NDArray[np.int64] = source_row) -> pa.Array:
+            return texts.take(pa.array(values[source_row]))
 
-def _origin(day: SortedObservations) -> dict[str, pa.DictionaryArray]:
-    """Per answer: the columns `source` and `feed`."""
-    sources, feeds = Vocabulary(), Vocabulary()
-    source = np.array([sources[s.poll.source] for s in day.seen], dtype=np.int32)
-    feed = np.array([feeds[s.answer.feed] for s in day.seen], dtype=np.int32)
-    return {"source": few_texts(source, sources.texts()), "feed": few_texts(feed, feeds.texts())}
+        index = pa.array(pair - first_pair[answer]).cast(pa.string())
+        path = pc.binary_join_element_wise("data[", index, "]", column(codes(pieces.reject_path)), "")
+        table = _table(
+            "rejected_records",
+            len(answer),
+            query_time=timestamps(day.query_times[answer]),
+            query_date=query_date,
+            **{name: values.take(pa.array(answer)) for name, values in sources_and_feeds.items()},
+            poll_id=poll_ids.take(pa.array(answer)),
+            level=column(codes(pieces.reject_level)).dictionary_encode(),
+            path=path,
+            reason=column(codes(pieces.reject_reason)),
+            excerpt=column(codes(pieces.reject_excerpt)),
+            connectors_lost=codes(pieces.reject_connectors)[source_row],
+        )
+        order = pa.table({"answer": answer, "path": path})
+        yield table.take(pc.sort_indices(order, sort_keys=[("answer", "ascending"), ("path", "ascending")]))
 
 
 def _table(name: str, rows: int, **columns: Any) -> pa.Table:

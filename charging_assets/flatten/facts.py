@@ -139,17 +139,20 @@ class SortedObservations:
             codes(self.pieces.connector_ends),
         )
 
-    def expand(self, ends: Ints | _Longs) -> tuple[_Longs, _Longs]:
+    def expand(self, ends: Ints | _Longs, answers: slice = slice(None)) -> tuple[_Longs, _Longs]:
         """Per row of a level in every answer: its (answer, location) pair, and its row in the columns of the pieces.
 
-        `ends[p]` is where the rows of piece `p` end.
+        `ends[p]` is where the rows of piece `p` end; `answers` limits to some of the answers.
         """
+        first_pairs = np.concatenate(([0], np.cumsum(self.locations_in)))
+        first, end, _ = answers.indices(len(self.seen))
+        pair_piece = self.pair_piece[first_pairs[first] : first_pairs[end]]
         starts = np.concatenate(([0], ends[:-1])) if len(ends) else np.zeros(0, np.int64)
-        counts = (ends - starts)[self.pair_piece]
+        counts = (ends - starts)[pair_piece]
         total = int(counts.sum())
         first_of_pair = np.cumsum(counts) - counts
-        pair = np.repeat(np.arange(len(counts)), counts)
-        source_row = np.arange(total) + np.repeat(starts[self.pair_piece] - first_of_pair, counts)
+        pair = np.repeat(np.arange(first_pairs[first], first_pairs[end]), counts)
+        source_row = np.arange(total) + np.repeat(starts[pair_piece] - first_of_pair, counts)
         return pair, source_row
 
 
@@ -189,7 +192,7 @@ class Level:
     def spans(self) -> Iterator[Span]:
         """The rows in spans of at most some million, ids ascending, each (id, query time) once."""
         duplicates = np.zeros(len(self._observations.seen), dtype=np.int64)
-        for first, end in self._id_ranges():
+        for first, end in ranges(np.bincount(self._id, minlength=len(self._texts)), _SPAN_ROWS):
             rows = None if end - first == len(self._texts) else np.flatnonzero((self._id >= first) & (self._id < end))
             ids = self._id if rows is None else self._id[rows]
             answers = self._answer if rows is None else self._answer[rows]
@@ -205,19 +208,19 @@ class Level:
             yield Span(self._texts[first:end], ids - np.int32(first), answers, source_rows)
         self._duplicates = duplicates
 
-    def _id_ranges(self) -> Iterator[tuple[int, int]]:
-        """Ranges of ids with at most `_SPAN_ROWS` rows each (one id may have more)."""
-        if len(self._id) <= _SPAN_ROWS:
-            if len(self._texts):
-                yield 0, len(self._texts)
-            return
-        ends = np.cumsum(np.bincount(self._id, minlength=len(self._texts)))
-        first = 0
-        while first < len(self._texts):
-            before = ends[first - 1] if first else 0
-            end = max(first + 1, int(np.searchsorted(ends, before + _SPAN_ROWS, side="right")))
-            yield first, end
-            first = end
+
+def ranges(counts: _Longs, at_most: int) -> Iterator[tuple[int, int]]:
+    """First and end of consecutive groups that have so many rows together, or of a single group with more.
+
+    `counts[g]`: the rows of group `g`.
+    """
+    ends = np.cumsum(counts)
+    first = 0
+    while first < len(ends):
+        before = int(ends[first - 1]) if first else 0
+        end = max(first + 1, int(np.searchsorted(ends, before + at_most, side="right")))
+        yield first, end
+        first = end
 
 
 def _order_by(ids: Ints) -> _Longs:

@@ -181,7 +181,7 @@ poll_log = _table(
         "`unreadable` (not JSON, or cut off), `unexpected` (JSON, but not the envelope of the API).",
         few=True,
     ),
-    _text("reason", "Why the outcome is not `ok`, in a sentence.", nullable=True),
+    _text("reason", "Why the outcome is not `ok`, or what is odd about an `ok` answer, in a sentence.", nullable=True),
     _text("url", "What was requested; null for imported archives.", nullable=True),
     _time("requested_at", "When the final attempt began.", nullable=True),
     _time("received_at", "When its last byte came.", nullable=True),
@@ -205,7 +205,7 @@ poll_log = _table(
     _count("unknown_keys", "Occurrences of JSON keys that the source is not known to have.", unit="keys"),
     _text(
         "unknown_key_names",
-        "Which keys these are, e.g. `evse.foo, location.bar`; null when none.",
+        "Which keys these are, e.g. `evse.foo, location.bar`, at most 50 of a location; null when none.",
         nullable=True,
     ),
     key=("query_time", "source", "feed", "poll_id"),

@@ -4,7 +4,6 @@ Belongs here: the views' SQL, what a query may do, the exported file of views. D
 files are and which version of them a query sees (`lake`), and how a result is printed (`cli`).
 """
 
-import glob
 import re
 import tempfile
 import uuid
@@ -30,6 +29,8 @@ BATCH_ROWS = 50_000
 _EXPORT_MARK = "charging_assets_export"
 _EXPORT_FORMAT = "v1.0.0"
 """Of the exported file: the oldest that still is read by all, since BI tools bring their own, older DuckDB."""
+_AS_TEXT = {"interval", "blob", "bit", "bignum", "uhugeint", "time with time zone", "geometry"}
+"""Types whose values Arrow cannot tell, or not all of them."""
 _SELECT_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
 
@@ -92,12 +93,10 @@ def query(lake: Lake, sql: str) -> Iterator[pa.RecordBatchReader]:
     with connect(lake, _tables_named_in(sql)) as connection:
         try:
             relation = connection.sql(sql)
-            if "interval" in {kind.id for kind in relation.types}:  # Arrow's has no text form
+            if not _AS_TEXT.isdisjoint(kind.id for kind in relation.types):
                 relation = relation.project(
                     ", ".join(
-                        f"CAST(#{at} AS VARCHAR) AS {_name(name)}"
-                        if kind.id == "interval"
-                        else f"#{at} AS {_name(name)}"
+                        f"CAST(#{at} AS VARCHAR) AS {_name(name)}" if kind.id in _AS_TEXT else f"#{at} AS {_name(name)}"
                         for at, (name, kind) in enumerate(zip(relation.columns, relation.types, strict=True), 1)
                     )
                 )
@@ -141,10 +140,9 @@ def export_views(lake: Lake, file: Path) -> Mapping[str, bool]:
             for table in METADATA.tables.values():
                 if table.name == RAW:  # its duplicates can be told apart by the lake only
                     continue
-                files = glob.escape(str(Path(lake.uri).absolute() / "tables" / table.name)) + "/*.parquet"
                 with lake.snapshot([table.name]) as snapshot:
                     has_files[table.name] = bool(snapshot[table.name])
-                connection.execute(_view(table, _quoted(files) if has_files[table.name] else None))
+                connection.execute(_view(table, _quoted(lake.glob(table.name)) if has_files[table.name] else None))
             connection.execute("USE memory")
             connection.execute("DETACH export")
         draft.replace(file)
@@ -193,6 +191,10 @@ def _allow_only(connection: duckdb.DuckDBPyConnection, paths: Sequence[str]) -> 
 
 def _require_select(sql: str) -> None:
     expected = "Expected one SELECT statement (WITH … SELECT, DESCRIBE and SHOW TABLES are fine too)"
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise WarehouseError(f"{expected}, got text that is not UTF-8, at character {error.start + 1}.") from None
     with duckdb.connect(":memory:", config={"enable_external_access": False}) as connection:
         try:
             statements = connection.extract_statements(sql)
@@ -211,12 +213,15 @@ def _require_select(sql: str) -> None:
     # Not parsed: a sum of 400 terms is nested too deeply for Python. Texts of the statement have their quotes escaped.
     if others := set(re.findall(r'"type":"(\w+_NODE)"', tree)) - _SELECT_NODES:
         raise WarehouseError(f"{expected}, got {min(others).partition('_')[0]} within it.")
+    # And so does such a COPY in a text that one of these functions runs as SQL.
+    if runs_text := re.search(r'"function_name":"(query|json_execute_serialized_sql)"', tree, re.IGNORECASE):
+        raise WarehouseError(f"{expected}, got the function {runs_text[1]}, which would run a text as SQL.")
 
 
 def _tables_named_in(sql: str) -> set[str]:
     """Tables that the statement may read. DuckDB's own `get_table_names` binds, and so fails at `JOIN … USING`."""
     text = sql.lower()
-    if re.search(r"\bquery(_table)?\b", text):  # functions that read tables whose names are computed
+    if "query_table" in text:  # a function that reads tables whose names are computed
         return set(METADATA.tables)
     return {name for name in METADATA.tables if name in text}
 

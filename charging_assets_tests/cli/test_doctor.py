@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import os
 import time
@@ -8,9 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from charging_assets.cli import main
+from charging_assets.flatten.day import flatten_day
+from charging_assets.lake import Lake
+from charging_assets.lake.spool import SpoolFile
+from charging_assets.model.answer import Answer, Poll
+from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
 
 ALIVE = Reply(json.dumps({"data": [{"id": "1"}, {"id": "2"}], "timestamp": "2024-10-23T13:16:09+02:00"}).encode())
+DAY = dt.date(2024, 10, 23)
 EMPTY = Reply(b'{"data": []}')
 
 
@@ -157,6 +164,35 @@ def test_raw_days_that_no_table_has_are_told_with_the_command_that_builds_them(t
     state, sentence = finding(result, "status_chargingpoints")
     assert state == "warn"
     assert "charging-assets build --from 2024-10-23 --to 2024-10-23" in sentence
+
+
+def test_answers_of_a_killed_poll_are_told_and_left_where_they_are(home: Path) -> None:
+    poll = Poll("killed", dt.datetime(2024, 10, 23, 10, tzinfo=dt.UTC), 600, "chargecloud")
+    for lake in (str(home / "lake"), "/elsewhere"):
+        spool = SpoolFile.create(home / "spool", lake, poll)
+        spool.append(Answer("koeln", ALIVE.body))
+        if lake == "/elsewhere":
+            assert "killed poll" not in run("--offline").stdout  # it is under way
+        spool.close()
+        state, sentence = finding(run("--offline"), "killed poll")
+        assert state == "warn"
+        assert sentence.startswith("1 answer of 2024-10-23 10:00 UTC waits in ")
+        assert ("another lake" in sentence) == (lake == "/elsewhere")
+        spool.path.unlink()
+
+
+def test_a_day_that_got_answers_after_it_was_built_is_told(home: Path) -> None:
+    lake = Lake(str(home / "lake"), home)
+    for day in (DAY, DAY + dt.timedelta(days=1)):
+        make_raw_day(lake, day, polls=1)
+        for staged in flatten_day(lake, day).staged.values():
+            lake.publish(staged)
+    assert finding(run("--offline"), "up to date") == ("ok", "the last 2 days before today")
+    make_raw_poll(lake, dt.datetime(2024, 10, 24, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})
+    state, sentence = finding(run("--offline"), "up to date")
+    assert state == "warn"
+    assert "1 day of the last 2" in sentence
+    assert "charging-assets build --from 2024-10-24 --to 2024-10-24" in sentence
 
 
 @pytest.mark.parametrize("width", [80, 120])

@@ -85,6 +85,24 @@ def test_csv_times_keep_their_fractions_and_only_aware_ones_have_an_offset(home:
     assert result.stdout.splitlines()[1] == "2024-10-23T10:00:00.250000+00:00,2024-10-23T12:00:00,2024-10-23T12:00:00"
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("INTERVAL 90 MINUTE", "01:30:00"),
+        ("'a'::BLOB", "a"),
+        ("'101'::BIT", "101"),
+        ("'340282366920938463463374607431768211455'::UHUGEINT", "340282366920938463463374607431768211455"),
+        ("TIMETZ '10:00:00+02'", "10:00:00+02"),
+        ("TIMESTAMP '12024-01-01 00:00:00'", "12024-01-01T00:00:00"),
+        ("{'t': TIMESTAMPTZ '2024-10-23 12:00:00+02'}", '{"t":"2024-10-23T10:00:00Z"}'),
+    ],
+)
+def test_values_of_rare_types_are_told_and_told_alike(home: Path, value: str, text: str) -> None:
+    printed = run("sql", "--format", "csv", f"SELECT {value} AS a, 1 AS b").stdout
+    [[_, _], [told, one]] = csv.reader(io.StringIO(printed))
+    assert (told, one) == (text, "1")
+
+
 def test_json_is_one_array_of_objects(home: Path) -> None:
     result = run(
         "sql",

@@ -65,6 +65,13 @@ def test_of_two_feeds_the_one_that_answered_later_wins(lake: Lake) -> None:
     assert (row["feed"], row["status_cp"], row["is_since_exact"]) == ("b", "CHARGING", True)
 
 
+def test_two_polls_in_one_second_hide_none_of_their_points(lake: Lake) -> None:
+    for poll_id, points in (("a", 1), ("b", 3)):
+        poll = Poll(poll_id, NOW - dt.timedelta(minutes=10), 600, "chargecloud")
+        lake.raw.import_answers(poll, [ok("bonn", city(points))])
+    assert current_status(lake, NOW).num_rows == 3
+
+
 def test_answers_from_the_future_are_not_current(lake: Lake) -> None:
     keep(lake, -60, ok("bonn", city(1)))
     assert current_status(lake, NOW).num_rows == 0

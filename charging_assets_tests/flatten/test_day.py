@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -142,6 +143,26 @@ def test_unknown_keys_are_counted_per_answer_and_named(lake: Lake) -> None:
         "connector.plug, envelope.page, evse.lamp, location.colour, location.size"
     )
     assert (log["koeln"]["unknown_keys"], log["koeln"]["unknown_key_names"]) == (0, None)
+
+
+def test_rejects_come_sorted_and_whole_however_few_are_made_at_a_time(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, count in enumerate((3, 0, 15, 1, 1)):
+        keep(lake, number, ok("bonn", answer(*range(count), location("1"))), ok("koeln", city(1)))
+    once = build(lake)["rejected_records"]
+    monkeypatch.setattr("charging_assets.flatten.day._REJECTS_ROWS", 2)
+    assert build(lake)["rejected_records"].equals(once)
+    assert once.num_rows == 20
+    assert once["path"].to_pylist()[3:6] == ["data[0]", "data[10]", "data[11]"]
+
+
+def test_names_of_unknown_keys_are_bounded_and_their_count_is_not(lake: Lake) -> None:
+    keep(lake, 0, ok("bonn", answer(location("1", **{f"key{n:04}": n for n in range(3000)}))))
+    (log,) = build(lake)["poll_log"].to_pylist()
+    assert log["unknown_keys"] == 3000
+    assert log["unknown_key_names"].startswith("location.key0000, location.key0001")
+    assert len(log["unknown_key_names"]) < 1000
 
 
 def test_building_twice_and_building_after_compaction_give_the_same_bytes(lake: Lake, tmp_path: Path) -> None:

@@ -58,9 +58,14 @@ def contents(reading: Reading, pieces: Pieces) -> list[list[Any]]:
         (b'{"data": null, "status_code": 1000}', "unexpected", "`data`, which is null"),
         (b'{"data": {"a": 1}}', "unexpected", '`data`, which is {"a": 1}'),
         (b'{"data": null, "status_message": "no such feed"}', "unexpected", 'the API says "no such feed"'),
-        (b'{"data": [], "status_code": 2001, "status_message": "oops"}', "unexpected", '2001 ("oops")'),
+        (b'{"data": [], "status_code": 2001, "status_message": "oops"}', "unexpected", 'API says "oops"'),
         (b'{"data": [], "status_code": 1000}', "empty", "no locations"),
+        (b'{"data": [], "status_code": 2001}', "unexpected", "status_code is 2001, expected 1000"),
         (b'{"data": []} trailing', "unreadable", "expected JSON"),
+        (b" " * 5_000 + b"<title>Down</title>", "unreadable", "HTML or XML page titled 'Down'"),
+        (b'{"data": [], "x": "\\ud800"', "unreadable", "ends in the middle"),
+        (b'{"data": [ ], "x": "\\ud800"}', "unreadable", "half a surrogate pair"),
+        (b'{"data": [{"a": "' + b'\\"' * 200_000, "unreadable", "ends in the middle"),  # quadratic: an hour
         (b"[" * 10_000 + b"]" * 10_000, "unexpected", "expected a JSON object"),
         (b'{"a":' + b"[" * 10_000 + b"]" * 10_000 + b"}", "unreadable", "nested too deeply"),
     ],
@@ -103,6 +108,24 @@ def test_unknown_keys_of_the_envelope_are_counted() -> None:
     assert pieces.unknown_names.texts()[reading.unknown_name] == "envelope.pagination"
 
 
+@pytest.mark.parametrize("damage", [b'"\xff": 1', b'"\\ud800": 1', b'"x": "\x00"', b'"x": nan', b'"x": 1 2'])
+def test_damage_around_the_locations_costs_none_of_them(damage: bytes) -> None:
+    clean = answer(location("1"), location("2"))
+    body = clean[:-1] + b", " + damage + b"}"
+    for before in ([], [clean]):
+        reading, pieces = read(*before, body)
+        assert reading.outcome == "ok"
+        assert [c[0] for c in contents(reading, pieces)] == ["1", "2"]
+        assert reading.reason or reading.unknown_keys
+
+
+def test_of_two_lists_the_last_counts_as_in_any_json() -> None:
+    clean = answer(location("1"))
+    for before in ([], [clean]):
+        reading, _ = read(*before, clean[:-1] + b', "data": []}')
+        assert (reading.outcome, len(reading.pieces)) == ("empty", 0)
+
+
 @pytest.mark.parametrize(
     "poison",
     [
@@ -123,6 +146,75 @@ def test_a_location_that_is_no_json_costs_only_itself(poison: bytes) -> None:
     got = contents(reading, pieces)
     assert [c[0] for c in got] in (["1", None, "3"], ["1", "2", "3"])  # \xff in a field that nobody reads does no harm
     assert [row[0] for c in got for row in c[1]] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("poison", "as_read"),
+    [
+        (b"\x00", "\\u0000"),
+        (b"\\ud800", "\\ud800"),
+        (b"\xff", "\\udcff"),
+        (b"\xed\xa0\x80", "\\udced\\udca0\\udc80"),
+    ],
+)
+def test_text_that_is_no_text_costs_only_the_record_that_needs_it(poison: bytes, as_read: str) -> None:
+    points = [evse("A", "@1"), evse("B@2", "CHARGING", [connector("8")]), evse("C", connectors=[connector("@3")])]
+    body = answer(location("1", points, name="@4"), location("2@5", []))
+    for number in range(1, 6):
+        body = body.replace(b"@%d" % number, poison)
+    reading, pieces = read(body)
+    first, second = contents(reading, pieces)
+    assert first[1] == [("A", as_read), ("uid:9001", "CHARGING"), ("C", "AVAILABLE")]
+    assert [row[0] for row in first[2]] == ["A-c", "8"]
+    assert [row[0] for row in first[3]] == [".evses[2].connectors[0]"]
+    assert second[0] is None
+    assert all(text.isprintable() for text in pieces.texts)
+
+
+@pytest.mark.parametrize("name", ["\x00\x1b[31m" * 100, "\U000e0001" * 200, "ü" * 1000])
+@pytest.mark.parametrize("rest", ["", ', "x": nan', ', "evses": [@]'])
+def test_an_excerpt_is_printable_and_has_at_most_200_characters(name: str, rest: str) -> None:
+    record = f'{{"name": "{name}"}}'
+    body = f'{{"data": [{record[:-1]}{rest.replace("@", record)}}}]}}'
+    _, pieces = read(body.encode())
+    excerpts = [text for text in pieces.texts if text.startswith("{")]
+    assert excerpts
+    assert all(text.isprintable() and len(text) <= 200 for text in excerpts)
+
+
+@pytest.mark.parametrize("record", ['{"evses": [{"x": @}]}', '{"id": "1", "evses": [{"id": "E", "status": @}]}'])
+@pytest.mark.parametrize("around", ['{"data": [RECORD]}', '{"data": [{"id": "1"}], "x": @}'])
+def test_nesting_to_just_what_can_be_read_is_read_or_rejected(around: str, record: str) -> None:
+    for depth in range(900, 1000):  # what takes one more level of Python's stack fails at one level less
+        body = around.replace("RECORD", record).replace("@", "[" * depth + "]" * depth)
+        reading, _ = read(body.encode())
+        assert (reading.outcome, len(reading.pieces)) == ("ok", 1)
+
+
+@pytest.mark.parametrize("number", ["9" * 5_000, "-" + "9" * 4_000, "1e400", "1.0", "NaN"])
+def test_a_number_of_any_size_costs_at_most_its_own_record(number: str) -> None:
+    body = answer(location("1", [evse("A"), evse("@")]), location("2", [evse("B", "@")]), location("@", []))
+    reading, pieces = read(body.replace(b'"@"', number.encode()).replace(b'"@-c"', b'"x"'))
+    assert reading.outcome == "ok"
+    assert {row[0] for c in contents(reading, pieces) for row in c[1]} >= {"A", "B"}
+
+
+def test_a_feed_with_one_damaged_location_is_compared_with_its_previous_answer_all_the_same() -> None:
+    places = [location(str(n), [evse(f"E{n}")]) for n in range(50)]
+    body = answer(*places[:20], location("x", name="@"), *places[20:]).replace(b"@", b"\x00")
+    pieces = Pieces()
+    reader = ChargecloudReader(pieces)
+    reader.read("feed", body)
+    envelope = reader._envelopes["feed"]
+    assert envelope._read_by_previous(body.replace(b'"E7", "status": "AVAILABLE"', b'"E7", "status": "X"')) is not None
+    assert len(pieces.location_id) == 52
+
+
+def test_places_without_a_location_are_rejected_and_cost_nothing_else() -> None:
+    body = answer(location("1"), 7, location("2")).replace(b", 7,", b",  ,")
+    for before in ([], [body], [answer(location("1"), 7, location("2"))]):
+        reading, pieces = read(*before, body)
+        assert [c[0] for c in contents(reading, pieces)] == ["1", None, "2"]
 
 
 _STATUS = st.sampled_from(["AVAILABLE", "CHARGING", "OUTOFORDER"])

@@ -18,35 +18,25 @@ from typing import Any, Protocol, overload
 
 import msgspec
 import numpy as np
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from charging_assets.flatten.pieces import NULL, Pieces
 from charging_assets.flatten.reading import Reading
 
-_SUCCESS = 1000
+_SUCCESS = b"1000"
 _MARKER_LENGTH = 48
 """Bytes of the next location that mark the end of a changed one: enough to reach its id."""
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = b" \t\r\n"
+_ABSENT = Raw(b"")
 
 
-class _Envelope(Struct):
-    data: Raw = Raw(b"")
-    status_code: Raw = Raw(b"")
-    status_message: Raw = Raw(b"")
-    timestamp: Raw = Raw(b"")
+_KNOWN_KEYS = {
+    *("data", "status_code", "status_message", "timestamp"),
+    *("languages", "localesLanguageMap", "currentLocale"),
+}
 
-
-_KNOWN_KEYS = {*_Envelope.__struct_fields__, "languages", "localesLanguageMap", "currentLocale"}
-_StrictEnvelope = msgspec.defstruct(
-    "_StrictEnvelope",
-    [(key, Raw, Raw(b"")) for key in ("languages", "localesLanguageMap", "currentLocale")],
-    bases=(_Envelope,),
-    forbid_unknown_fields=True,
-)
-
-_decode_envelope = msgspec.json.Decoder(_Envelope).decode
-_decode_strictly = msgspec.json.Decoder(_StrictEnvelope).decode
+_decode_envelope = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_list = msgspec.json.Decoder(list[Raw]).decode
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -139,71 +129,70 @@ class EnvelopeReader:
             envelope = _decode_envelope(outside)
         except _UNREADABLE:
             return None
-        if bytes(envelope.data).translate(None, _BLANKS) != b"[]":
+        data = envelope.get("data", _ABSENT)
+        if bytes(data).translate(None, _BLANKS) != b"[]":
             return None
-        return self._reading(envelope, outside, pieces[:])
+        if _address(memoryview(data)) - _address(outside) >= len(layout.prefix):  # a second list
+            return None
+        return self._reading(envelope, pieces[:])
 
     def _read_by_parsing(self, body: bytes) -> Reading:
         try:
             envelope = _decode_envelope(body)
-            locations = _decode_list(envelope.data) if _first(envelope.data) == b"[" else None
+            data = envelope.get("data", _ABSENT)
+            locations = _decode_list(data) if _first(data) == b"[" else None
         except _UNREADABLE as error:
             return self._read_by_structure(body, error)
         if locations is None:
             raise _NotAnAnswerError("unexpected", _no_list(envelope))
-        texts = [bytes(location) for location in locations]
-        pieces = self._pieces_of(texts)
-        if locations:
-            self._layout = _layout(body, locations, texts, pieces)
-        return self._reading(envelope, body, pieces[:])
+        base = _address(body)
+        starts = [_address(memoryview(location)) - base for location in locations]
+        return self._reading(envelope, self._pieces_of(body, starts, [bytes(location) for location in locations]))
 
     def _read_by_structure(self, body: bytes, error: Exception) -> Reading:
         found = _data_list(body)
         if found is None:
             raise _NotAnAnswerError(*_why_unreadable(body, error))
-        start, end, texts = found
+        start, end, spans = found
         outside = body[:start] + b"[]" + body[end:]
+        pieces = self._pieces_of(body, [first for first, _ in spans], [body[slice(*span)] for span in spans])
         try:
             envelope = _decode_envelope(outside)
-        except _UNREADABLE:
-            raise _NotAnAnswerError(*_why_unreadable(body, error)) from None
-        return self._reading(envelope, outside, self._pieces_of(texts))
-
-    def _pieces_of(self, texts: list[bytes]) -> "array[int]":
-        return array("i", map(self._piece_of, texts))
-
-    def _reading(self, envelope: Any, outside: bytes, pieces: "array[int]") -> Reading:
-        code = bytes(envelope.status_code).strip(b'"')
-        reason = None
-        if code not in (b"", b"1000"):
-            said = f"{_text(envelope.status_code)} ({_text(envelope.status_message)})"
-            reason = f"the answer's status_code is {said}, expected {_SUCCESS}"
+        except _UNREADABLE as fault:
             if not pieces:
-                return Reading("unexpected", reason, _source_time(envelope.timestamp))
+                raise _NotAnAnswerError(*_why_unreadable(body, error)) from None
+            return Reading("ok", f"what surrounds the list of locations cannot be read: {_said(fault)}", pieces=pieces)
+        return self._reading(envelope, pieces)
+
+    def _pieces_of(self, body: bytes, starts: list[int], texts: list[bytes]) -> "array[int]":
+        """The pieces of an answer's locations; the next answer is compared with this one."""
+        pieces = array("i", map(self._piece_of, texts))
+        if texts:
+            self._layout = _layout(body, starts, texts, pieces[:])
+        return pieces
+
+    def _reading(self, envelope: dict[str, Raw], pieces: "array[int]") -> Reading:
+        code = envelope.get("status_code", _ABSENT)
+        source_time = _source_time(envelope.get("timestamp", _ABSENT))
+        reason = None
+        if bytes(code).strip(b'"') not in (b"", _SUCCESS):
+            reason = f"the answer's status_code is {_text(code)}, expected {_SUCCESS.decode()}{_message(envelope)}"
+            if not pieces:
+                return Reading("unexpected", reason, source_time)
         elif not pieces:
             reason = "the feed answered, but with no locations"
-        unknown = self._unknown_keys(outside)
+        unknown = sorted(f"envelope.{_shown(key[:64])}" for key in envelope.keys() - _KNOWN_KEYS)
         return Reading(
             "ok" if pieces else "empty",
             reason,
-            _source_time(envelope.timestamp),
+            source_time,
             pieces,
             unknown_keys=len(unknown),
             unknown_name=self._pieces.unknown_names[", ".join(unknown)] if unknown else NULL,
         )
 
-    def _unknown_keys(self, outside: bytes) -> list[str]:
-        try:
-            _decode_strictly(outside)
-        except msgspec.ValidationError:
-            keys = msgspec.json.decode(outside, type=dict[str, Raw]).keys()
-            return sorted(f"envelope.{key[:64]}" for key in keys - _KNOWN_KEYS)
-        return []
 
-
-def _layout(body: bytes, locations: list[Raw], texts: list[bytes], pieces: "array[int]") -> _Layout:
-    base = _address(body)
-    starts = [_address(memoryview(location)) - base for location in locations]
+def _layout(body: bytes, starts: list[int], texts: list[bytes], pieces: "array[int]") -> _Layout:
     ends = [start + len(text) for start, text in zip(starts, texts, strict=True)]
     separators = [body[end:start] for end, start in zip(ends, starts[1:], strict=False)]
     return _Layout(
@@ -224,36 +213,43 @@ def _first(raw: Raw) -> bytes:
     return bytes(memoryview(raw)[:1])
 
 
-def _no_list(envelope: Any) -> str:
-    given = _text(envelope.data, 40) if bytes(envelope.data) else "missing"
+def _no_list(envelope: dict[str, Raw]) -> str:
+    given = _text(envelope["data"], 40) if "data" in envelope else "missing"
     return f"expected a list of locations in `data`, which is {given}{_message(envelope)}"
 
 
-def _message(envelope: Any) -> str:
-    message = _text(envelope.status_message)
+def _message(envelope: dict[str, Raw]) -> str:
+    message = _text(envelope.get("status_message", _ABSENT))
     return f"; the API says {message}" if message else ""
 
 
 def _text(raw: Raw, length: int = 100) -> str:
-    text = bytes(raw)[: 4 * length].decode("utf-8", "replace")[:length]
+    return _shown(bytes(raw)[: 4 * length].decode("utf-8", "replace")[:length])
+
+
+def _shown(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _why_unreadable(body: bytes, error: Exception) -> tuple[str, str]:
-    head = body[:1000].lstrip(_BLANKS)
-    if not head:
+    text = body.strip(_BLANKS)
+    if not text:
         return "unreadable", "the body is empty"
-    if head.startswith(b"<"):
-        title = re.search(rb"<title[^>]*>([^<]{1,80})", body[:10_000], re.IGNORECASE)
+    if text.startswith(b"<"):
+        title = re.search(rb"<title[^>]*>([^<]{1,80})", text[:10_000], re.IGNORECASE)
         named = f" titled {_text(Raw(title[1].strip()))!r}" if title else ""
         return "unreadable", f"expected JSON, got an HTML or XML page{named}"
     if isinstance(error, msgspec.ValidationError):
         return "unexpected", f"expected a JSON object with a list `data`: {error}"
     if isinstance(error, RecursionError):
         return "unreadable", "the JSON is nested too deeply to be read"
-    if "truncated" in str(error):
+    if "truncated" in str(error) and not text.endswith(b"}"):
         return "unreadable", f"the JSON ends in the middle, after {len(body):,} bytes"
-    return "unreadable", f"expected JSON, got something else: {error}"
+    return "unreadable", f"expected JSON, got something else: {_said(error)}"
+
+
+def _said(error: Exception) -> str:
+    return str(error).replace("Input data was truncated", "a text or number is cut off, or half a surrogate pair")
 
 
 def _source_time(raw: Raw) -> datetime | None:
@@ -264,18 +260,20 @@ def _source_time(raw: Raw) -> datetime | None:
         return None
 
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},:]', re.DOTALL)
+# A string that nothing closes is a token too, up to the end: else each quote in it is tried as a beginning, and a
+# megabyte of escaped quotes takes an hour.
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{},:]', re.DOTALL)
 
 
-def _data_list(body: bytes) -> tuple[int, int, list[bytes]] | None:
-    """Where the list of the top-level key `data` begins and ends, and its elements, by strings and brackets alone.
+def _data_list(body: bytes) -> tuple[int, int, list[tuple[int, int]]] | None:
+    """Where the list of the top-level key `data` begins and ends, and its elements too, by strings and brackets alone.
 
     None unless the whole body is one object whose brackets match: then nothing of it may be believed.
     """
     expected_closers = bytearray()
     start = element = -1
-    found: tuple[int, int, list[bytes]] | None = None
-    elements: list[bytes] = []
+    found: tuple[int, int, list[tuple[int, int]]] | None = None
+    elements: list[tuple[int, int]] = []
     key = b""
     is_key = False
     end = 0
@@ -294,13 +292,14 @@ def _data_list(body: bytes) -> tuple[int, int, list[bytes]] | None:
             if expected_closers.pop() != text[0]:
                 return None
             if start >= 0 and depth == 2:
-                elements.append(body[element : token.start()].strip(_BLANKS))
-                found = (start, token.end(), [] if elements == [b""] else elements)
+                elements.append(_trimmed(body, element, token.start()))
+                is_empty = len(elements) == 1 and elements[0][0] == elements[0][1]
+                found = (start, token.end(), [] if is_empty else elements)
                 start = -1
             if depth == 1:
                 end = token.end()
         elif text == b"," and depth == 2 and start >= 0:
-            elements.append(body[element : token.start()].strip(_BLANKS))
+            elements.append(_trimmed(body, element, token.start()))
             element = token.end()
         if depth == 1:
             is_key = text == b":"
@@ -309,3 +308,9 @@ def _data_list(body: bytes) -> tuple[int, int, list[bytes]] | None:
     if not end or body[end:].strip(_BLANKS):
         return None
     return found
+
+
+def _trimmed(body: bytes, start: int, end: int) -> tuple[int, int]:
+    text = body[start:end].rstrip(_BLANKS)
+    end = start + len(text)
+    return end - len(text.lstrip(_BLANKS)), end

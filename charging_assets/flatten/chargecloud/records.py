@@ -1,9 +1,11 @@
 """One location of a chargecloud answer -> one piece: its EVSEs, its connectors, and what had to be rejected.
 
-Read twice at the most: quickly with typed decoding, where everything has its documented form; else carefully, record by
-record, so that one bad record costs itself and its children only. Both ways give the same rows for what is good.
+Read quickly with typed decoding, where everything has its documented form; else carefully, record by record, so that
+one bad record costs itself and its children only. Both ways give the same rows for what is good.
 """
 
+import json
+import math
 from collections import Counter
 from typing import Any
 
@@ -29,8 +31,9 @@ _EVSE_KEYS = (
 )
 _CONNECTOR_KEYS = ("ampere", "format", "max_power", "power_type", "standard", "tariff_id", "voltage")
 
-_Identifier = str | int | None
 _EXCERPT_LENGTH = 200
+_NAMES = 50
+"""Names of unknown keys that are kept for one location; they are all counted."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -128,24 +131,23 @@ class LocationReader:
 
     def _read_carefully(self, text: bytes) -> int:
         pieces = self._pieces
-        excerpt = text[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace")[:_EXCERPT_LENGTH]
         try:
-            location = msgspec.json.decode(text)
+            location = _decode_leniently(text)
         except RecursionError:
-            pieces.add_reject("location", "", "is nested too deeply to be read", excerpt)
+            pieces.add_reject("location", "", "is nested too deeply to be read", _beginning(text))
             return pieces.end_piece(NULL)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            pieces.add_reject("location", "", f"cannot be read: {_printable(str(error))}", excerpt)
+        except ValueError as error:
+            pieces.add_reject("location", "", f"cannot be read: {_printable(str(error))}", _beginning(text))
             return pieces.end_piece(NULL)
         if not isinstance(location, dict):
-            pieces.add_reject("location", "", f"expected an object, got {_kind(location)}", _excerpt(location))
+            pieces.add_reject("location", "", f"expected an object, got {_kind(location)}", _beginning(text))
             return pieces.end_piece(NULL)
         unknown: Counter[str] = Counter()
         _count_unknown("location", location, unknown)
         location_id = self._id("location", location.get("id"))
         if location_id is None:
             reason = f"has no usable id ({_kind(location.get('id'))}); its EVSEs are used all the same"
-            pieces.add_reject("location", "", reason, _excerpt(location))
+            pieces.add_reject("location", "", reason, _beginning(text))
         evses_rejected = connectors_rejected = 0
         for path, evse in _children("", "evses", location):
             evse_ok, connectors_lost = self._read_evse(path, evse, unknown)
@@ -156,7 +158,7 @@ class LocationReader:
             evses_rejected=evses_rejected,
             connectors_rejected=connectors_rejected,
             unknown_keys=unknown.total(),
-            unknown_name=pieces.unknown_names[", ".join(sorted(unknown))] if unknown else NULL,
+            unknown_name=pieces.unknown_names[", ".join(sorted(unknown)[:_NAMES])] if unknown else NULL,
         )
 
     def _read_evse(self, path: str, evse: Any, unknown: Counter[str]) -> tuple[bool, int]:
@@ -217,8 +219,7 @@ class LocationReader:
         try:
             return self._statuses[value]
         except KeyError:
-            text = value if value.isprintable() else _printable(value)
-            code = self._statuses[value] = self._pieces.statuses[text]
+            code = self._statuses[value] = self._pieces.statuses[_printable(value)]
             return code
 
 
@@ -228,6 +229,32 @@ def _is_one_value(text: bytes) -> bool:
     except _UNREADABLE:
         return False
     return True
+
+
+def _decode_leniently(text: bytes) -> Any:
+    """The JSON value, also where a text or number in it is impossible: that costs the record that needs it, no other.
+
+    Control characters are taken as they are, what is not UTF-8 and halves of surrogate pairs become surrogates (which
+    are not printable, so no id), numbers out of range become infinite.
+
+    Raises:
+        ValueError: it is no JSON all the same.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _LENIENT.decode(text.decode("utf-8", "surrogateescape"))
+
+
+def _whole_number(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # Python's limit of 4,300 digits
+        return -math.inf if digits.startswith("-") else math.inf
+
+
+_LENIENT = json.JSONDecoder(strict=False, parse_int=_whole_number)
 
 
 def _usable_id(value: Any) -> str | None:
@@ -275,10 +302,21 @@ def _kind(value: Any) -> str:
             return "an object"
 
 
+def _beginning(text: bytes) -> str:
+    """The excerpt of a location; of the text itself, since it may be large, or no JSON."""
+    return _printable(text[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace"))[:_EXCERPT_LENGTH]
+
+
 def _excerpt(value: Any) -> str:
     """The beginning of a value as JSON text."""
-    return _printable(msgspec.json.encode(value).decode()[:_EXCERPT_LENGTH])
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # decoding it went just well, with less on the stack
+        return f"({_kind(value)}, nested too deeply to be shown)"
+    return _printable(text[:_EXCERPT_LENGTH])[:_EXCERPT_LENGTH]
 
 
 def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
