@@ -11,13 +11,13 @@ from pydantic import Field
 from charging_assets import __version__
 from charging_assets.calendar import query_date_of, today, utc_now
 from charging_assets.defs.io_managers import Published
-from charging_assets.defs.metadata import PREVIEW_ROWS, asset_spec, poll_metadata, preview, raw_metadata
+from charging_assets.defs.metadata import PREVIEW_OF, asset_spec, poll_metadata, preview, raw_metadata
 from charging_assets.defs.partitions import DAILY, query_date
 from charging_assets.defs.resources import ChargecloudResource, LakeResource
 from charging_assets.failpoints import failpoint
 from charging_assets.flatten.current import current_status as current_status_at
 from charging_assets.flatten.day import TABLES, flatten_day
-from charging_assets.lake import Lake, LakeError
+from charging_assets.lake import Lake, LakeError, fingerprint_of
 from charging_assets.model.tables import SCHEMA_VERSION
 from charging_assets.progress import advance
 from charging_assets.sources import poll
@@ -25,8 +25,8 @@ from charging_assets.sources import poll
 POLL_JOB = "poll_chargecloud"
 """The only job that polls; anywhere else `raw_snapshots` reports what there is. The past cannot be fetched again."""
 
-SCHEDULED_TAG = "charging_assets/scheduled_at"
-"""Run tag of a scheduled poll: when it was due (ISO)."""
+SCHEDULED_TAG = "due"
+"""Run tag of a scheduled poll: when it was due (ISO). Short, because the UI's list of runs cuts long ones off."""
 
 
 class FlattenConfig(dg.Config):
@@ -40,7 +40,16 @@ class FlattenConfig(dg.Config):
 
 @dg.multi_asset(
     name="raw_snapshots",
-    specs=[asset_spec("raw_snapshots", cadence="tick", kinds={"json", "parquet"}, skippable=True)],
+    specs=[
+        asset_spec(
+            "raw_snapshots",
+            how=f"Only the job `{POLL_JOB}` polls. Materialized from here it asks nobody and reports what the raw "
+            "folder holds: do that after an import, and the UI knows of its dates.",
+            cadence="tick",
+            kinds={"json", "parquet"},
+            skippable=True,
+        )
+    ],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
@@ -48,26 +57,43 @@ def raw_snapshots(
     context: dg.AssetExecutionContext, lake: LakeResource, chargecloud: ChargecloudResource
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Poll, if this is the job for it; else report what the raw folder holds, and write nothing."""
-    archive = lake.open().raw
+    opened = lake.open()
     if context.run.job_name != POLL_JOB:
-        for key in context.partition_keys:
-            context.add_asset_metadata(raw_metadata(archive.index(query_date(key))), partition_key=key)
-        yield dg.MaterializeResult()
+        for key in context.partition_keys:  # a result would have one data version for all of them
+            context.log_event(raw_report(opened, key))
         return
     try:
-        for file in archive.recover_polls():
+        for file in opened.raw.recover_polls():
             context.log.warning("A poll had been killed; what it received is kept as %s.", file)
     except LakeError as error:  # it is tried again before the next poll; this one has answers of its own to fetch
         context.log.error("%s", error)  # noqa: TRY400 - the message is for people, the trace would bury it
     if reason := no_poll(context.partition_keys, context.run.tags.get(SCHEDULED_TAG), chargecloud.interval_s):
         context.log.warning("Not polled: %s.", reason)
         return  # without a materialization: nothing must look fresh that is not
-    result = poll(chargecloud.source(), lake.open(), interval_s=chargecloud.interval_s)
+    result = poll(chargecloud.source(), opened, interval_s=chargecloud.interval_s)
     if query_date_of(result.poll.query_time) != query_date(context.partition_key):
         context.log.warning("This poll was due before midnight and began after it: filed as %s.", result.file)
     if not result.answered:
         context.log.error("None of %d feeds answered.", len(result.failed))
-    yield dg.MaterializeResult(metadata=poll_metadata(result))
+    index = opened.raw.index(query_date(context.partition_key))
+    yield dg.MaterializeResult(
+        metadata={**raw_metadata(index), **poll_metadata(result)}, data_version=dg.DataVersion(fingerprint_of(index))
+    )
+
+
+def raw_report(lake: Lake, partition_key: str) -> dg.AssetMaterialization:
+    """What the raw folder holds for a date, as an event.
+
+    Its data version is the fingerprint of the answers: the UI calls tables unsynced when others came in since, and not
+    when the same were reported again.
+    """
+    index = lake.raw.index(query_date(partition_key))
+    return dg.AssetMaterialization(
+        "raw_snapshots",
+        partition=partition_key,
+        metadata=raw_metadata(index),
+        tags={"dagster/data_version": fingerprint_of(index)},
+    )
 
 
 def no_poll(partition_keys: Sequence[str], scheduled_at: str | None, interval_s: int) -> str | None:
@@ -90,7 +116,16 @@ def too_late(scheduled_at: dt.datetime, interval_s: int) -> str | None:
 @dg.multi_asset(
     name="flatten",
     outs={
-        name: dg.AssetOut.from_spec(asset_spec(name, cadence="day", kinds={"python", "parquet"}), is_required=False)
+        name: dg.AssetOut.from_spec(
+            asset_spec(
+                name,
+                how="Made from the raw answers of its query date, polled and imported, in one pass for all of "
+                f"{', '.join(f'`{table}`' for table in TABLES)}. Many dates are one run.",
+                cadence="day",
+                kinds={"python", "parquet"},
+            ),
+            is_required=False,
+        )
         for name in TABLES
     },
     deps=["raw_snapshots"],
@@ -152,7 +187,7 @@ def _flatten_and_publish(lake: Lake, date: dt.date, tables: Sequence[str]) -> di
     for name in tables:
         if published:
             failpoint("graph.between_tables")
-        first_rows = next(pq.ParquetFile(staged[name].path).iter_batches(PREVIEW_ROWS), None)
+        first_rows = next(pq.ParquetFile(staged[name].path).iter_batches(PREVIEW_OF), None)
         shown = preview(pa.Table.from_batches([first_rows])) if first_rows is not None else None
         published[name] = Published(lake.publish(staged[name]), shown)
     return published
@@ -162,7 +197,12 @@ def _flatten_and_publish(lake: Lake, date: dt.date, tables: Sequence[str]) -> di
     name="current_status",
     outs={
         "current_status": dg.AssetOut.from_spec(
-            asset_spec("current_status", cadence="tick", kinds={"python", "parquet"})
+            asset_spec(
+                "current_status",
+                how=f"Made anew from the raw answers by every run of `{POLL_JOB}`, and whenever it is materialized.",
+                cadence="tick",
+                kinds={"python", "parquet"},
+            )
         )
     },
     deps=[dg.AssetDep("raw_snapshots", partition_mapping=dg.LastPartitionMapping())],

@@ -19,8 +19,8 @@ class Published:
 
     info: PartitionInfo | None
     """None: there is no such partition, since there is nothing to make it from."""
-    preview: str | None = None
-    """Its first rows as Markdown, where they were at hand."""
+    preview: dg.TableMetadataValue | None = None
+    """Some of its rows, where they were at hand."""
 
 
 @dataclass(frozen=True)

@@ -16,20 +16,28 @@ from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import SCHEMA_VERSION, key_of, table
 from charging_assets.sources import PollResult
 
-PREVIEW_ROWS = 5
+PREVIEW_OF = 5_000
+"""A preview shows rows from the first so many: one page of a file, and some dozen points of a status table."""
+_PREVIEW_ROWS = 3
 
 Metadata = Mapping[str, dg.MetadataValue[Any] | str | int | None]
 
 
-def asset_spec(name: str, *, cadence: str, kinds: set[str], skippable: bool = False) -> dg.AssetSpec:
-    """The asset of the table `name`; `cadence` says how often it is made: `tick` or `day`.
+def asset_spec(name: str, *, how: str, cadence: str, kinds: set[str], skippable: bool = False) -> dg.AssetSpec:
+    """The asset of the table `name`.
 
-    `skippable`: a run may end well without materializing it.
+    Args:
+        name: of the table.
+        how: what materializing it does, in a sentence for whoever is about to.
+        cadence: how often it is made: `tick` or `day`.
+        kinds: badges that the UI shows.
+        skippable: a run may end well without materializing it.
     """
     declared = table(name)
+    key = ", ".join(f"`{column}`" for column in key_of(declared))
     return dg.AssetSpec(
         name,
-        description=declared.comment,
+        description=f"{declared.comment}\n\n{how}\n\nKey: {key}.",
         group_name=declared.info["group"],
         owners=["team:data-platform"],
         kinds=kinds,
@@ -45,28 +53,25 @@ def column_schema(declared: Table) -> dg.TableSchema:
     key = key_of(declared)
 
     def column(col: Column[Any]) -> dg.TableColumn:
-        unit = [f"unit: {col.info['unit']}"] if col.info["unit"] else []
-        constraints = dg.TableColumnConstraints(nullable=bool(col.nullable), unique=key == (col.name,), other=unit)
+        other = ["key"] if col.name in key else []
+        other += [f"unit: {col.info['unit']}"] if col.info["unit"] else []
+        constraints = dg.TableColumnConstraints(nullable=bool(col.nullable), unique=key == (col.name,), other=other)
         return dg.TableColumn(col.name, type_name(col), description=col.comment, constraints=constraints)
 
-    return dg.TableSchema(
-        columns=[column(col) for col in declared.columns],
-        constraints=dg.TableConstraints(other=[f"unique and sorted by ({', '.join(key)})"]),
-    )
+    return dg.TableSchema(columns=[column(col) for col in declared.columns])
 
 
-def partition_metadata(info: PartitionInfo, uri: str, preview: str | None) -> Metadata:
-    """What stands in the footer of a partition's file, and its first rows (Markdown) where they are known."""
+def partition_metadata(info: PartitionInfo, uri: str, preview: dg.TableMetadataValue | None) -> Metadata:
+    """What stands in the footer of a partition's file, and some of its rows where they are known."""
     count = "dagster/row_count" if info.key is None else "dagster/partition_row_count"
-    shown = {"preview": dg.MetadataValue.md(preview)} if preview else {}
     return {
         count: info.rows,
         "bytes": info.bytes,
+        **({"preview": preview} if preview else {}),
         "path": dg.MetadataValue.path(f"{uri}/{partition_path(info.table, info.key)}"),
-        "inputs": info.inputs,
-        "schema_version": info.schema_version,
+        **({"inputs": info.inputs} if info.inputs else {}),
+        "schema_version": str(info.schema_version),  # the UI plots whatever is a number
         "code_version": info.code_version,
-        **shown,
     }
 
 
@@ -78,10 +83,10 @@ def raw_metadata(index: pa.Table) -> Metadata:
     return {
         "dagster/partition_row_count": index.num_rows,
         "polls": len(pc.unique(index["poll_id"])),
-        "answers": index.num_rows,
         "answers_with_error": index.num_rows - index["error"].null_count,
         "bytes": pc.sum(index["bytes_total"]).as_py() or 0,
-        "feeds": dg.MetadataValue.json(feeds),
+        "feeds": len(feeds),
+        "feed_names": ", ".join(feeds),
         **span,
     }
 
@@ -89,7 +94,6 @@ def raw_metadata(index: pa.Table) -> Metadata:
 def poll_metadata(result: PollResult) -> Metadata:
     """What one poll brought."""
     return {
-        "query_time": result.poll.query_time.isoformat(),
         "query_date": query_date_of(result.poll.query_time).isoformat(),
         "file": result.file,
         "feeds_answered": result.answered,
@@ -97,16 +101,25 @@ def poll_metadata(result: PollResult) -> Metadata:
     }
 
 
-def preview(rows: pa.Table) -> str | None:
-    """The first rows as a Markdown table; None when there are none."""
+def preview(rows: pa.Table) -> dg.TableMetadataValue | None:
+    """Some of the rows, evenly spread; None when there are none.
 
-    def cell(value: object) -> str:
-        text = "" if value is None else str(value)
-        return (text if len(text) <= 60 else f"{text[:59]}…").translate(_ESCAPED)
+    A line per column and not per row, and long words cut: the UI breaks lines at blanks only and cuts off what is wide.
+    """
+    if not rows.num_rows:
+        return None
 
-    lines = [rows.column_names, ["---"] * rows.num_columns]
-    lines += [[cell(value) for value in row.values()] for row in rows.slice(0, PREVIEW_ROWS).to_pylist()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows.num_rows else None
+    def cell(value: object) -> str | None:
+        words = str(value)[:120].split(" ")
+        return None if value is None else " ".join(word if len(word) <= 24 else f"{word[:23]}…" for word in words)
 
-
-_ESCAPED = str.maketrans({"|": "\\|", "\n": " ", "\r": " "})
+    last = rows.num_rows - 1
+    places = sorted({number * last // (_PREVIEW_ROWS - 1) for number in range(_PREVIEW_ROWS)})
+    names = [f"row {place + 1:,}" for place in places]
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord({"column": column, **dict(zip(names, map(cell, values), strict=True))})
+            for column, values in rows.take(places).to_pydict().items()
+        ],
+        dg.TableSchema([dg.TableColumn(name) for name in ("column", *names)]),
+    )

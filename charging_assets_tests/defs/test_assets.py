@@ -15,6 +15,7 @@ from charging_assets.calendar import today, utc_now
 from charging_assets.defs import assets
 from charging_assets.defs.assets import SCHEDULED_TAG, TABLES
 from charging_assets.lake import Lake
+from charging_assets.model.arrow import arrow_schema
 from charging_assets_tests.chargecloud_answers import city
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
@@ -61,8 +62,10 @@ def test_a_query_date_gives_its_four_tables(graph: dg.Definitions, lake: Lake, i
     assert {name: lake.read(name, DAYS[0]).num_rows for name in TABLES} == rows
     shown = made["status_chargingpoints", "2024-10-21"]
     assert shown["inputs"] == lake.raw.fingerprint(DAYS[0])
-    assert shown["preview"].startswith("| id_chargingpoint | query_time | status_cp |")
-    assert "| DE*koeln*E000 | 2024-10-20 22:00:00+00:00 | AVAILABLE |" in shown["preview"]
+    sample = {record.data["column"]: record.data["row 6"] for record in shown["preview"].records}
+    assert list(sample) == arrow_schema("status_chargingpoints").names
+    assert sample["id_chargingpoint"] == "DE*koeln*E001"
+    assert sample["query_time"] == "2024-10-20 22:20:00+00:00"
     assert "preview" not in made["rejected_records", "2024-10-21"]
 
 
@@ -218,13 +221,17 @@ def test_raw_snapshots_reports_what_there_is_and_asks_nobody_outside_its_job(
     assert standin.requests == []
     assert sorted((tmp_path / "lake").rglob("*")) == before
     made = materializations(result)
-    reported = ("polls", "answers", "feeds")
+    reported = ("polls", "dagster/partition_row_count", "feeds", "feed_names")
     assert {key: [shown[name] for name in reported] for (_, key), shown in made.items()} == {
-        "2024-10-21": [3, 3, ["koeln"]],
-        "2024-10-22": [0, 0, []],
-        "2024-10-23": [1, 2, ["bonn", "koeln"]],
+        "2024-10-21": [3, 3, 1, "koeln"],
+        "2024-10-22": [0, 0, 0, ""],
+        "2024-10-23": [1, 2, 2, "bonn, koeln"],
     }
     assert made["raw_snapshots", "2024-10-23"]["bytes"] == 30
+    versions = instance.fetch_materializations(dg.AssetKey("raw_snapshots"), limit=3).records
+    assert {v.partition_key: v.asset_materialization.tags["dagster/data_version"] for v in versions} == {
+        day.isoformat(): lake.raw.fingerprint(day) for day in DAYS
+    }
 
 
 def test_the_poll_job_polls_and_renews_current_status(
@@ -237,6 +244,7 @@ def test_the_poll_job_polls_and_renews_current_status(
     made = materializations(result)
     raw = made["raw_snapshots", today().isoformat()]
     assert raw["feeds_answered"] == 1
+    assert raw["polls"] == 1
     assert list(raw["feeds_failed"]) == ["bonn"]
     assert "404" in raw["feeds_failed"]["bonn"]
     assert made["current_status", None]["dagster/row_count"] == 3

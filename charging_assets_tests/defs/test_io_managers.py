@@ -154,7 +154,12 @@ def test_a_range_is_published_one_partition_at_a_time_with_metadata_for_each(
         KEYS[1]: 2,
         KEYS[2]: 3,
     }
-    assert "| c00 | 2024-10-23 12:00:00+00:00 | AVAILABLE |" in events[KEYS[2]]["preview"].value
+    assert events[KEYS[2]]["preview"].records[0].data == {
+        "column": "id_connector",
+        "row 1": "c00",
+        "row 2": "c01",
+        "row 3": "c02",
+    }
     assert events[KEYS[2]]["path"].value.endswith("query_date=2024-10-23.parquet")
     assert Path(events[KEYS[2]]["path"].value).stat().st_size == events[KEYS[2]]["bytes"].value
 

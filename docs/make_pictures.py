@@ -1,0 +1,80 @@
+"""Take the README's pictures of the Dagster UI: ``python docs/make_pictures.py``, while `make dev` runs.
+
+The lake wants about three weeks of built dates, with CHARGING_ASSETS_FIRST_DATE at the first of them and
+`raw_snapshots` materialized for all. Needs Chromium (Debian: `apt install chromium`).
+"""
+
+import argparse
+import datetime as dt
+import json
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from charging_assets.calendar import today
+
+LIMIT = 200_000
+"""Bytes of a picture; more is too much for a README."""
+
+# What the UI remembers of its user: navigation folded, and graph nodes that say what they are.
+REMEMBERED = {
+    "dagster-nav-collapsed": True,
+    "asset-graph-direction": "horizontal",
+    "asset-node-facets": ["description", "partitions", "kind-tag"],
+}
+
+
+def main() -> None:
+    """Take all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://localhost:3000", help="of the running UI (default: %(default)s)")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "pictures")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser's executable")
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=given.chromium) as browser:
+        _lineage(browser, given.url, given.folder / "lineage.png")
+        _partitions(browser, given.url, given.folder / "partitions.png")
+
+
+def _lineage(browser: Browser, url: str, file: Path) -> None:
+    page = _open(browser, f"{url}/asset-groups", width=1160, height=840)
+    page.get_by_label("panel_show_right").click()  # folds the list of assets
+    page.get_by_text("raw", exact=True).first.wait_for()
+    page.keyboard.press("Alt+KeyE")  # opens all groups
+    page.get_by_text("raw_snapshots", exact=True).first.wait_for()
+    _take(page, file)
+
+
+def _partitions(browser: Browser, url: str, file: Path) -> None:
+    yesterday = today() - dt.timedelta(days=1)
+    page = _open(
+        browser, f"{url}/assets/status_chargingpoints?view=partitions&partition={yesterday}", width=1280, height=940
+    )
+    page.get_by_text("dagster/partition_row_count").wait_for()
+    _take(page, file)
+
+
+def _open(browser: Browser, url: str, *, width: int, height: int) -> Page:
+    """A page in the light theme, 1.25 times as fine as its layout: sharp at the 900 pixels a README is wide."""
+    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1.25, color_scheme="light")
+    page.add_init_script(
+        f"for (const [name, value] of Object.entries({json.dumps(REMEMBERED)})) "
+        "localStorage[name] = JSON.stringify(value)"
+    )
+    page.goto(url)
+    return page
+
+
+def _take(page: Page, file: Path) -> None:
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(3_000)  # the graph moves into place, and nothing says when it is there
+    size = len(page.screenshot(path=file))
+    page.close()
+    if size > LIMIT:
+        raise SystemExit(f"{file}: expected at most {LIMIT:,} bytes, got {size:,}; take a smaller page")
+
+
+if __name__ == "__main__":
+    main()
