@@ -84,6 +84,7 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "CHARGING_ASSETS_HOME": settings.home,
         "CHARGING_ASSETS_LAKE": settings.lake,
         "DAGSTER_HOME": settings.dagster_home,
+        "CHARGING_ASSETS_SOURCE": settings.source,
         "CHARGING_ASSETS_CHARGECLOUD_URL": settings.chargecloud_url,
         "CHARGING_ASSETS_FEEDS": f"{len(settings.feeds)} feeds",
         "CHARGING_ASSETS_INTERVAL_S": settings.interval_s,
@@ -136,27 +137,34 @@ def _lake(settings: Settings) -> Iterator[Finding]:
             if raw
             else "none yet: `charging-assets poll` or `charging-assets import-raw FILE…`",
         )
+        partitions = [date for date in raw if settings.first_date <= date <= today()]
+        if outside := len(raw) - len(partitions):
+            yield Finding(
+                "warn",
+                "out of range",
+                f"{_days(outside)} of raw answers before {settings.first_date} (CHARGING_ASSETS_FIRST_DATE) or after "
+                "today are kept and cannot be built",
+            )
+        missing: set[dt.date] = set()
         for table in METADATA.tables.values():
             if table.info["group"] == "raw":
                 continue
             if is_dated(table):
                 dates = lake.partitions(table.name)
+                missing.update(set(partitions) - set(dates))
                 count = f"{_days(len(dates))}, {dates[0]} to {dates[-1]}" if dates else "no days yet"
-                missing = sorted(set(raw) - set(dates))
             else:
                 info = lake.info(table.name, None)
                 count = f"{info.rows:,} rows" if info else "not made yet"
-                missing = []
-            if missing:
-                yield Finding(
-                    "warn",
-                    table.name,
-                    f"{count}; {_days(len(missing))} of raw answers are not built: "
-                    f"`charging-assets build --from {missing[0]} --to {missing[-1]}`",
-                )
-            else:
-                yield Finding("ok", table.name, count)
-        yield from _changed_days(lake, raw)
+            yield Finding("ok", table.name, count)
+        if missing:
+            yield Finding(
+                "warn",
+                "not built",
+                f"{_days(len(missing))} of raw answers: "
+                f"`charging-assets build --from {min(missing)} --to {max(missing)}`",
+            )
+        yield from _changed_days(lake, partitions)
     except LakeError as error:
         yield Finding("fault", "readable", str(error))
 

@@ -1,11 +1,18 @@
 """`charging-assets import-raw`: archives of earlier polls into the lake."""
 
+import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from charging_assets.cli.environment import open_lake
+from charging_assets.calendar import query_date_of, today
+from charging_assets.cli.environment import open_lake, use_dagster_home
 from charging_assets.settings import Settings, check_feed
+
+if TYPE_CHECKING:
+    from charging_assets.lake import Lake
 
 
 def _feed(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
@@ -36,6 +43,7 @@ def import_raw(files: tuple[Path, ...], feed: str | None, interval_s: int | None
     settings = Settings.from_env()
     lake = open_lake(settings)
     new = failed = 0
+    dates: set[dt.date] = set()
     for file in files:
         try:
             result = import_archive(lake, file, feed=feed, interval_s=interval_s or settings.interval_s)
@@ -45,6 +53,8 @@ def import_raw(files: tuple[Path, ...], feed: str | None, interval_s: int | None
             click.echo(f"failed  {message if str(file) in message else f'{file}: {message}'}", err=True)
             continue
         new += result.new
+        if result.new:
+            dates.add(query_date_of(result.query_time))
         known = result.answers - result.new
         state = "new" if result.new else "known"
         counts = _new_answers(result.new) + (f", {known:,} known already" if known else "")
@@ -52,8 +62,23 @@ def import_raw(files: tuple[Path, ...], feed: str | None, interval_s: int | None
         for note in result.notes:
             click.echo(f"        note: {note}")
     click.echo(f"{_new_answers(new)} from {len(files) - failed:,} of {len(files):,} files.")
+    _tell_dagster(settings, lake, sorted(date for date in dates if settings.first_date <= date <= today()))
     if failed:
         raise click.exceptions.Exit(1)
+
+
+def _tell_dagster(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
+    """Report what `raw_snapshots` now holds, or the UI would warn that there is nothing to build these dates from."""
+    if not dates:
+        return
+    import dagster as dg
+
+    from charging_assets.defs.assets import raw_report
+
+    use_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        for date in dates:
+            instance.report_runless_asset_event(raw_report(lake, date.isoformat()))
 
 
 def _new_answers(count: int) -> str:

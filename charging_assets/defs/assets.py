@@ -171,10 +171,11 @@ def flatten(
 def is_unchanged(lake: Lake, date: dt.date, tables: Sequence[str] = TABLES) -> bool:
     """Whether all `tables` of the date were made from the raw answers there are now, by this version."""
     made_from = (lake.raw.fingerprint(date), SCHEMA_VERSION, __version__)
-    return all(
-        info is not None and (info.inputs, info.schema_version, info.code_version) == made_from
-        for info in (lake.info(name, date) for name in tables)
-    )
+    try:
+        infos = [lake.info(name, date) for name in tables]
+    except LakeError:  # a damaged file: building is what mends it
+        return False
+    return all(info and (info.inputs, info.schema_version, info.code_version) == made_from for info in infos)
 
 
 def _as_they_stand(lake: Lake, date: dt.date, tables: Sequence[str]) -> dict[str, Published]:

@@ -161,9 +161,18 @@ def test_raw_days_that_no_table_has_are_told_with_the_command_that_builds_them(t
     assert CliRunner().invoke(main, ["import-raw", str(file)]).exit_code == 0
     result = run("--offline")
     assert finding(result, "raw answers") == ("ok", "1 day, 2024-10-23 to 2024-10-23")
-    state, sentence = finding(result, "status_chargingpoints")
+    state, sentence = finding(result, "not built")
     assert state == "warn"
     assert "charging-assets build --from 2024-10-23 --to 2024-10-23" in sentence
+
+
+def test_days_that_no_partition_exists_for_are_told_without_a_command_that_would_be_refused(tmp_path: Path) -> None:
+    file = tmp_path / "koeln_2030-01-01.json"
+    file.write_bytes(b'{"data": [], "timestamp": "2099-01-01T12:00:00+01:00"}')
+    assert CliRunner().invoke(main, ["import-raw", str(file)]).exit_code == 0
+    result = run("--offline")
+    assert finding(result, "out of range")[0] == "warn"
+    assert "build --from" not in result.stdout
 
 
 def test_answers_of_a_killed_poll_are_told_and_left_where_they_are(home: Path) -> None:

@@ -3,6 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ ANSWER = {"data": [], "status_code": 1000, "timestamp": "2024-10-23T13:16:09+02:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CHARGING_ASSETS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("CHARGING_ASSETS_LAKE", raising=False)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home/dagster"))
     return tmp_path / "home"
 
 
@@ -91,3 +93,12 @@ def test_the_captured_answer_is_kept_byte_for_byte(home: Path, real_answer_path:
     [row] = [row for date in lake.raw.dates() for row in lake.raw.rows(date)]
     assert row.answer.body == real_answer
     assert row.answer.feed == "SW-Stuttgart"
+
+
+def test_dagster_is_told_of_what_was_imported(home: Path, tmp_path: Path) -> None:
+    run("import-raw", saved(tmp_path / "koeln_2024-10-23.json", ANSWER))
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("raw_snapshots"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.partition == "2024-10-23"
