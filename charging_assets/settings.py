@@ -68,6 +68,8 @@ class Settings:
     """Absolute path or `s3://bucket/prefix` (`CHARGING_ASSETS_LAKE`)."""
     dagster_home: Path
     """Where Dagster keeps runs and events (`DAGSTER_HOME`)."""
+    source: str
+    """Who answers at `chargecloud_url`: `chargecloud` or `simulator` (`CHARGING_ASSETS_SOURCE`)."""
     chargecloud_url: str
     feeds: tuple[str, ...]
     interval_s: int
@@ -94,6 +96,7 @@ class Settings:
             home=home,
             lake=_lake(get("CHARGING_ASSETS_LAKE", str(home / "lake"))),
             dagster_home=Path(get("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
+            source=_source(get("CHARGING_ASSETS_SOURCE", "chargecloud")),
             chargecloud_url=_url(
                 "CHARGING_ASSETS_CHARGECLOUD_URL",
                 get("CHARGING_ASSETS_CHARGECLOUD_URL", "https://new-poi.chargecloud.de"),
@@ -127,7 +130,16 @@ def _lake(text: str) -> str:
         raise SettingsError(
             f"CHARGING_ASSETS_LAKE={text!r}: expected a folder (e.g. /srv/charging/lake) or s3://bucket/prefix"
         )
-    return text.rstrip("/")
+    return f"s3://{text[len('s3://') :]}".rstrip("/")  # a scheme may be written in capitals
+
+
+def _source(text: str) -> str:
+    if text in ("chargecloud", "simulator"):
+        return text
+    raise SettingsError(
+        f"CHARGING_ASSETS_SOURCE={text!r}: expected chargecloud, or simulator where CHARGING_ASSETS_CHARGECLOUD_URL is "
+        "that of `charging-assets simulate serve`"
+    )
 
 
 def _url(name: str, text: str) -> str:

@@ -14,6 +14,7 @@ def test_everything_has_a_default() -> None:
     assert settings.lake == str(settings.home / "lake")
     assert settings.dagster_home == settings.home / "dagster"
     assert settings.interval_s == 600
+    assert settings.source == "chargecloud"
     assert settings.first_date == dt.date(2018, 1, 1)
     assert len(settings.feeds) == 39
     assert "SW-Stuttgart" in settings.feeds
@@ -28,6 +29,7 @@ def test_values_are_taken_from_the_environment() -> None:
         {
             "CHARGING_ASSETS_HOME": "/srv/charging",
             "CHARGING_ASSETS_LAKE": "s3://bucket/lake/",
+            "CHARGING_ASSETS_SOURCE": "simulator",
             "CHARGING_ASSETS_CHARGECLOUD_URL": "http://localhost:8000/",
             "CHARGING_ASSETS_FEEDS": "koeln, bonn,koeln",
             "CHARGING_ASSETS_INTERVAL_S": "300",
@@ -36,7 +38,7 @@ def test_values_are_taken_from_the_environment() -> None:
     )
     assert settings.lake == "s3://bucket/lake"
     assert settings.dagster_home == Path("/srv/charging/dagster")
-    assert settings.chargecloud_url == "http://localhost:8000"
+    assert (settings.source, settings.chargecloud_url) == ("simulator", "http://localhost:8000")
     assert settings.feeds == ("koeln", "bonn")
     assert (settings.interval_s, settings.contact) == (300, "me@example.org")
 
@@ -52,6 +54,7 @@ def test_values_are_taken_from_the_environment() -> None:
         ("CHARGING_ASSETS_FIRST_DATE", "2999-01-01", "past date"),
         ("CHARGING_ASSETS_FEEDS", "koeln,../etc", "letters, digits"),
         ("CHARGING_ASSETS_FEEDS", ",", "at least one feed"),
+        ("CHARGING_ASSETS_SOURCE", "Simulator", "chargecloud, or simulator"),
         ("CHARGING_ASSETS_CHARGECLOUD_URL", "new-poi.chargecloud.de", "http(s)://host"),
         ("CHARGING_ASSETS_CHARGECLOUD_URL", "ftp://host", "http(s)://host"),
         ("CHARGING_ASSETS_LAKE", "gs://bucket", "s3://bucket/prefix"),
@@ -64,6 +67,10 @@ def test_a_wrong_value_is_named_with_the_expected_form(name: str, value: str, ex
         Settings.from_env({name: value})
     assert name in str(error.value)
     assert expected in str(error.value)
+
+
+def test_a_scheme_in_capitals_is_no_folder() -> None:
+    assert Settings.from_env({"CHARGING_ASSETS_LAKE": "S3://Bucket/p"}).lake == "s3://Bucket/p"
 
 
 def test_a_password_in_a_wrong_url_is_not_repeated() -> None:

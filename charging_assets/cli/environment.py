@@ -1,12 +1,11 @@
-"""What the commands have in common: the settings, the lake they name, and Dagster's folder.
+"""What the commands have in common: the settings, the lake they name, and Dagster's folder."""
 
-`python -m charging_assets.cli.environment` prepares Dagster's folder and prints it, for `make dev`.
-"""
-
+import errno
 import os
-import sys
 from importlib import resources
 from typing import TYPE_CHECKING
+
+import click
 
 from charging_assets.settings import Settings, SettingsError
 
@@ -29,6 +28,8 @@ def use_dagster_home(settings: Settings) -> None:
     """
     try:
         settings.dagster_home.mkdir(parents=True, exist_ok=True)
+        if not os.access(settings.dagster_home, os.W_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
         own = settings.dagster_home / "dagster.yaml"
         if not own.exists():
             own.write_bytes(resources.files("charging_assets.defs").joinpath("dagster.yaml").read_bytes())
@@ -39,6 +40,8 @@ def use_dagster_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
 
-if __name__ == "__main__":
+@click.command("dagster-home", hidden=True)
+def dagster_home() -> None:
+    """Prepare Dagster's folder and print it, for `make dev`."""
     use_dagster_home(Settings.from_env())
-    sys.stdout.write(os.environ["DAGSTER_HOME"])
+    click.echo(os.environ["DAGSTER_HOME"])

@@ -41,7 +41,7 @@ class ChargecloudResource(dg.ConfigurableResource["ChargecloudResource"]):
     def source(self) -> Source:
         """The source; nothing is asked yet."""
         settings = Settings.from_env()
-        return ChargecloudSource(settings.chargecloud_url, tuple(self.feeds), settings.contact)
+        return ChargecloudSource(settings.chargecloud_url, tuple(self.feeds), settings.contact, settings.source)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "ChargecloudResource":

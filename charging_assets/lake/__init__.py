@@ -4,12 +4,14 @@ No other package knows where a file of the lake is, what it is called or how it 
 """
 
 from charging_assets.lake.errors import InvalidRows, LakeChanged, LakeError, SchemaMismatch
+from charging_assets.lake.kind import Kind, WrongKind
 from charging_assets.lake.lake import Lake
 from charging_assets.lake.raw_files import RawRow, fingerprint_of
 from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter
 
 __all__ = [
     "InvalidRows",
+    "Kind",
     "Lake",
     "LakeChanged",
     "LakeError",
@@ -19,5 +21,6 @@ __all__ = [
     "SchemaMismatch",
     "StageWriter",
     "StagedPartition",
+    "WrongKind",
     "fingerprint_of",
 ]

@@ -15,6 +15,7 @@ import pyarrow as pa
 from charging_assets.calendar import query_date_of
 from charging_assets.lake.compaction import Compaction, compact_day
 from charging_assets.lake.errors import LakeChanged, LakeError
+from charging_assets.lake.kind import Kind, KindMark, WrongKind
 from charging_assets.lake.raw_files import (
     INDEX_SCHEMA,
     KeptAnswer,
@@ -62,9 +63,32 @@ class RawArchive:
         self._spool_dir = spool_dir
         self._staging_dir = staging_dir
         self._lake_uri = lake_uri
+        self._kind = KindMark(store, staging_dir, lake_uri, self._first_source)
+
+    def kind(self) -> Kind | None:
+        """What the lake was claimed for; None while nobody has."""
+        return self._kind.held()
+
+    def claim(self, kind: Kind) -> None:
+        """Refuse to mix: an empty lake holds this kind of data from now on. Publishing asks for itself.
+
+        Raises:
+            WrongKind: the lake holds another kind.
+        """
+        self._kind.claim(kind)
 
     def begin_poll(self, poll: Poll) -> PollSpool:
-        """Start to keep the answers of a poll: ``with archive.begin_poll(poll) as spool: spool.add(answer)``."""
+        """Start to keep the answers of a poll: ``with archive.begin_poll(poll) as spool: spool.add(answer)``.
+
+        Raises:
+            WrongKind: the lake holds another kind of data.
+        """
+        try:
+            self._kind.check(Kind.of_source(poll.source))
+        except WrongKind:
+            raise
+        except LakeError as error:  # what is received waits in the spool for the lake to come back
+            _log.warning("%s: what it holds will be asked again before the poll is published", error)
         return PollSpool(self._spool_dir, self._lake_uri, poll, self._publish)
 
     def recover_polls(self) -> list[str]:
@@ -101,7 +125,7 @@ class RawArchive:
         Returns:
             How many were new.
         """
-        kept = {(answer.feed, answer.sha256): KeptAnswer.in_memory(answer) for answer in answers}
+        kept = {(answer.meta.feed, answer.sha256): answer for answer in map(KeptAnswer.in_memory, answers)}
         new = self._not_held(poll, list(kept.values()), exactly=False)
         if new:
             self._publish(poll, new)
@@ -154,6 +178,7 @@ class RawArchive:
 
     def _publish(self, poll: Poll, answers: list[KeptAnswer]) -> str:
         """Write answers as one new raw file and return its path, unless they are all held already."""
+        self._kind.claim(Kind.of_source(poll.source))
         answers = sorted(answers, key=lambda answer: (answer.meta.feed, answer.sha256))
         with stage_file(self._staging_dir) as staged:
             number = 0
@@ -193,6 +218,15 @@ class RawArchive:
 
         tables = self._each_file(query_date, read, is_wanted)
         return distinct(pa.concat_tables([INDEX_SCHEMA.empty_table(), *tables]))
+
+    def _first_source(self) -> str | None:
+        """The source of some answer, from the first file there is."""
+
+        def read(path: str, source: pa.NativeFile) -> Iterator[str]:
+            return (name for group in read_groups(path, source) for name in group.index()["source"].to_pylist())
+
+        sources = (source for date in self.dates() for source in self._each_file(date, read, lambda _: True))
+        return next(sources, None)
 
     def _each_file(
         self,

@@ -4,6 +4,9 @@ import datetime as dt
 import hashlib
 from dataclasses import dataclass
 
+SIMULATOR = "simulator"
+"""The `Poll.source` of answers that are made up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Poll:

@@ -5,9 +5,9 @@ Belongs here: everything up to an `Answer`, byte for byte as it came. Does not b
 """
 
 from charging_assets.sources.archives import ArchiveError, ImportResult, import_archive
-from charging_assets.sources.chargecloud import ChargecloudSource, FeedState, feed_state
+from charging_assets.sources.chargecloud import ChargecloudSource, feed_state
 from charging_assets.sources.polling import PollResult, poll, poll_seconds
-from charging_assets.sources.source import Source
+from charging_assets.sources.source import FeedState, Source
 
 __all__ = [
     "ArchiveError",

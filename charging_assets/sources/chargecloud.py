@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
@@ -30,6 +30,7 @@ import urllib3.connection
 from charging_assets import __version__
 from charging_assets.model.answer import Answer
 from charging_assets.settings import Settings, check_feed
+from charging_assets.sources.source import FeedState
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 20.0
@@ -50,11 +51,11 @@ class ChargecloudSource:
         url: `http(s)://[user:password@]host[:port][/path]` without a trailing slash.
         feeds: City or operator slugs.
         contact: Mail address or URL for the User-Agent.
+        name: Who answers there; see `Source.name`.
     """
 
-    name = "chargecloud"
-
-    def __init__(self, url: str, feeds: tuple[str, ...], contact: str | None = None) -> None:
+    def __init__(self, url: str, feeds: tuple[str, ...], contact: str | None = None, name: str = "chargecloud") -> None:
+        self.name = name
         self.feeds = feeds
         parts = urlsplit(url)
         self._url = parts._replace(netloc=_bare(parts.netloc)).geturl()
@@ -65,7 +66,7 @@ class ChargecloudSource:
     @classmethod
     def from_settings(cls, settings: Settings) -> "ChargecloudSource":
         """The source that the settings describe."""
-        return cls(settings.chargecloud_url, settings.feeds, settings.contact)
+        return cls(settings.chargecloud_url, settings.feeds, settings.contact, settings.source)
 
     def fetch(self, feed: str, deadline: float) -> Answer:
         """See `Source.fetch`; asks again after 429, 5xx and lost connections while the deadline allows."""
@@ -75,6 +76,10 @@ class ChargecloudSource:
             return Answer(feed, error=str(error))
         with self._session() as session, _cut_at(deadline):
             return _ask(session, feed, url, deadline)
+
+    def state(self, answer: Answer) -> FeedState:
+        """See `Source.state`."""
+        return feed_state(answer)
 
     @contextmanager
     def _session(self) -> Iterator[requests.Session]:
@@ -93,13 +98,6 @@ class ChargecloudSource:
             yield session
         finally:
             self._idle.append(session)
-
-
-class FeedState(NamedTuple):
-    """Whether a feed is worth polling, and why."""
-
-    state: Literal["alive", "empty", "gone"]
-    sentence: str
 
 
 def feed_state(answer: Answer) -> FeedState:

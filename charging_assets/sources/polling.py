@@ -29,7 +29,7 @@ class PollResult:
     file: str | None
     """Path of the raw file within the lake; None for a source without feeds."""
     answered: int
-    """Feeds that gave HTTP 200 with a complete body."""
+    """Feeds that gave HTTP 200 with a complete answer of the source's form."""
     failed: dict[str, str]
     """Why each other feed did not, in a sentence."""
 
@@ -61,10 +61,18 @@ def poll(source: Source, lake: Lake, *, interval_s: int, query_time: dt.datetime
     with lake.raw.begin_poll(this) as spool:
         for done, answer in enumerate(_answers(source, deadline), 1):
             spool.add(answer)
-            if answer.error is not None or answer.is_truncated or answer.http_status != 200:
-                failed[answer.feed] = answer.error or f"HTTP {answer.http_status}"
+            if reason := _why_useless(source, answer):
+                failed[answer.feed] = reason
             progress.advance("feeds polled", done, total)
     return PollResult(this, spool.file, total - len(failed), failed)
+
+
+def _why_useless(source: Source, answer: Answer) -> str | None:
+    """Why an answer does not count; a captive portal's page is complete, HTTP 200, and no answer."""
+    if answer.error is not None or answer.is_truncated or answer.http_status != 200:
+        return answer.error or f"HTTP {answer.http_status}"
+    found = source.state(answer)
+    return found.sentence if found.state == "gone" else None
 
 
 def _answers(source: Source, deadline: float) -> Iterator[Answer]:

@@ -1,8 +1,15 @@
 """The seam between whoever is asked and everything that follows."""
 
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from charging_assets.model.answer import Answer
+
+
+class FeedState(NamedTuple):
+    """Whether a feed is worth polling, and why."""
+
+    state: Literal["alive", "empty", "gone"]
+    sentence: str
 
 
 class Source(Protocol):
@@ -27,3 +34,6 @@ class Source(Protocol):
             The final attempt. A fault does not raise: `Answer.error` says in a sentence what went wrong, and whatever
             was received stands in `Answer.body`.
         """
+
+    def state(self, answer: Answer) -> FeedState:
+        """What an answer says about its feed: `alive` (has locations), `empty` (has none) or `gone` (all else)."""

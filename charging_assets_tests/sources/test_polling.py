@@ -14,7 +14,15 @@ import pytest
 from charging_assets import calendar, progress
 from charging_assets.lake import Lake, LakeError
 from charging_assets.model.answer import Answer
-from charging_assets.sources import ChargecloudSource, PollResult, chargecloud, poll, poll_seconds
+from charging_assets.sources import (
+    ChargecloudSource,
+    FeedState,
+    PollResult,
+    chargecloud,
+    feed_state,
+    poll,
+    poll_seconds,
+)
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
 
 GOOD = b'{"data": [{"id": "1"}], "status_code": 1000}'
@@ -41,6 +49,9 @@ class Scripted:
     def fetch(self, feed: str, deadline: float) -> Answer:
         return self._answer(feed, deadline)
 
+    def state(self, answer: Answer) -> FeedState:
+        return feed_state(answer)
+
 
 def good(feed: str) -> Answer:
     return Answer(feed, GOOD, attempts=1, http_status=200, bytes_total=len(GOOD))
@@ -52,6 +63,14 @@ def kept(lake: Lake, result: PollResult) -> dict[str, Answer]:
     answers = {row.answer.feed: row.answer for row in rows}
     assert len(answers) == len(rows)
     return answers
+
+
+def test_a_page_of_a_captive_portal_is_kept_and_does_not_count_as_an_answer(lake: Lake) -> None:
+    with ChargecloudStandin({"a": Reply(b"<html>Please log in</html>"), "b": Reply(GOOD)}) as api:
+        result = poll(ChargecloudSource(api.url, ("a", "b")), lake, interval_s=600)
+    assert result.answered == 1
+    assert "expected a JSON object" in result.failed["a"]
+    assert kept(lake, result)["a"].error is None
 
 
 def test_a_poll_keeps_every_answer_in_one_raw_file(lake: Lake) -> None:
