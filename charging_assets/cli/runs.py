@@ -1,17 +1,16 @@
 """`charging-assets poll` and `charging-assets build`: the jobs of the UI, run in this process, in the UI's instance."""
 
 import datetime as dt
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from charging_assets.calendar import query_date_of, today, utc_now
 from charging_assets.cli.environment import open_lake, use_dagster_home
-from charging_assets.progress import watch
+from charging_assets.cli.progress import progress_bar
 from charging_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def _run(
     use_dagster_home(settings)
     # Dagster logs every step to the terminal, right through the bar.
     silence = {} if verbose else {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance, nullcontext() if verbose else _bar():
+    with dg.DagsterInstance.get() as instance, nullcontext() if verbose else progress_bar():
         try:
             result = (
                 build_definitions()
@@ -165,29 +164,3 @@ def _run(
     return [
         event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
     ]
-
-
-@contextmanager
-def _bar() -> Iterator[None]:
-    """A bar on standard error for each kind of work that reports its progress."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    # During a step Dagster redirects the descriptors of stdout and stderr into a file, so the bar has its own.
-    with (
-        os.fdopen(os.dup(2), "w") as terminal,
-        Progress(*columns, console=Console(file=terminal)) as progress,
-    ):
-
-        def advance(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(what, total=total or None)
-            progress.update(tasks[what], completed=done)
-
-        with watch(advance):
-            yield
-        for task in progress.tasks:
-            if task.total is None:  # its bar would go on pulsing in what stays on the screen
-                progress.remove_task(task.id)
