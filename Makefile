@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak lint format docs bench dev clean
+.PHONY: help setup test soak lint format docs bench demo dev clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -12,8 +12,8 @@ help:  ## what there is
 setup: $(STAMP)  ## create .venv with everything pinned (again only when the pins change)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charging_assets needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charging_assets needs Python 3.11 or newer")'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint,bench]'
 	touch $@
 
@@ -40,8 +40,11 @@ docs: setup  ## generate the data dictionary
 bench: setup  ## measure flattening against parsers and pandas
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
 
+demo: setup  ## try it: a simulated week, built and queried, then live behind the UI (ARGS="--days 2 --no-serve")
+	$(BIN)/charging-assets demo $(ARGS)
+
 dev: setup  ## the Dagster UI with its daemon on http://localhost:3000
-	DAGSTER_HOME="$$($(BIN)/python -m charging_assets.cli.environment)" $(BIN)/dagster dev -w workspace.yaml $(ARGS)
+	DAGSTER_HOME="$$($(BIN)/charging-assets dagster-home)" && export DAGSTER_HOME && exec $(BIN)/dagster dev -w workspace.yaml $(ARGS)
 
 clean:  ## remove .venv and caches (never data)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info

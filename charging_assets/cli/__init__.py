@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from charging_assets import __version__
-from charging_assets.cli import compact, doctor, imports, runs, sql
+from charging_assets.cli import compact, demo, doctor, environment, imports, runs, simulate, sql
 from charging_assets.settings import SettingsError
 
 
@@ -42,5 +42,8 @@ def main() -> None:
     """
 
 
-for _command in (compact.compact, doctor.doctor, imports.import_raw, runs.poll, runs.build, sql.sql, sql.export):
+for _command in (
+    *(demo.demo, doctor.doctor, runs.poll, runs.build, sql.sql, sql.export),
+    *(imports.import_raw, compact.compact, simulate.simulate, environment.dagster_home),
+):
     main.add_command(_command)

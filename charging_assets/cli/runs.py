@@ -32,7 +32,7 @@ def poll(verbose: bool) -> None:
 
     settings, now = Settings.from_env(), utc_now()
     tags = {"dagster/partition": query_date_of(now).isoformat(), SCHEDULED_TAG: now.isoformat()}
-    made = {event.asset_key.path[-1]: event.metadata for event in _run(settings, POLL_JOB, tags, verbose=verbose)}
+    made = {event.asset_key.path[-1]: event.metadata for event in run_job(settings, POLL_JOB, tags, verbose=verbose)}
     raw = made["raw_snapshots"]
     answered: Any = raw["feeds_answered"].value
     failed: Any = raw["feeds_failed"].value
@@ -78,7 +78,7 @@ def build(
         return
     started = time.monotonic()
     # One run for all dates. Runs span ranges without gaps: unchanged dates within are skipped again by the asset.
-    made = _run(
+    made = run_job(
         settings,
         "build_query_date",
         {
@@ -134,7 +134,7 @@ def _print_tables(made: Sequence["AssetMaterialization"]) -> None:
     Console().print(shown)
 
 
-def _run(
+def run_job(
     settings: Settings,
     job: str,
     tags: Mapping[str, str],

@@ -68,8 +68,10 @@ def test_a_fresh_installation_has_no_faults_and_is_told_the_next_step() -> None:
 
 def test_each_setting_is_shown_with_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARGING_ASSETS_INTERVAL_S", "300")
+    monkeypatch.setenv("CHARGING_ASSETS_SOURCE", "simulator")
     result = run("--offline")
     assert finding(result, "CHARGING_ASSETS_INTERVAL_S")[1] == "300 (environment)"
+    assert finding(result, "CHARGING_ASSETS_SOURCE")[1] == "simulator (environment)"
     assert finding(result, "CHARGING_ASSETS_FIRST_DATE")[1] == "2018-01-01 (default)"
 
 

@@ -1,0 +1,163 @@
+"""The picture of a week: how many of the observed charging points are occupied, by weekday and local hour."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from charging_assets.calendar import BERLIN, day_bounds
+from charging_assets.lake import Lake
+from charging_assets.warehouse import connect
+
+LEAST_COVERAGE = 0.8
+"""Where less was observed, no figure is shown."""
+
+Hour = tuple[int, int]
+"""Weekday (0: Monday) and local hour."""
+
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_COLOURS = ("#fbf8e9", "#d3ebd0", "#7bcbc4", "#2f97bf", "#22589f", "#12295f")
+_WIDTH, _LEFT, _TOP, _CELL, _GAP = 900, 70, 92, 33, 2
+_LEGEND_Y = _TOP + 7 * _CELL + 48
+_HEIGHT = _LEGEND_Y + 56
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+_HATCH = (
+    '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="7" height="7" fill="#f1f1ef"/><rect width="2" height="7" fill="#b9b9b4"/></pattern></defs>'
+)
+
+_POLLS = """
+SELECT query_time, count(*) FILTER (status_class = 'occupied') AS occupied,
+       count(*) FILTER (status_class IN ('free', 'occupied', 'fault')) AS observed
+FROM status_chargingpoints WHERE query_date IN (SELECT unnest(?)) GROUP BY query_time"""
+_POINTS = "SELECT count(DISTINCT id_chargingpoint) FROM status_chargingpoints WHERE query_date IN (SELECT unnest(?))"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What is known of one hour of the week, counted in polls of single points."""
+
+    occupied: int
+    observed: int
+    """With a known status: free, occupied or at fault."""
+    planned: int
+    """What there would be, had every planned poll told about every point."""
+
+    @property
+    def coverage(self) -> float:
+        """Observed share of what was planned, from 0 to 1."""
+        return min(1.0, self.observed / self.planned) if self.planned else 0.0
+
+    @property
+    def utilization(self) -> float | None:
+        """Occupied share of what was observed; None where too little was."""
+        return None if self.coverage < LEAST_COVERAGE else self.occupied / self.observed
+
+
+def weekly_utilization(lake: Lake, query_dates: Sequence[dt.date], interval_s: int) -> dict[Hour, Observed]:
+    """All 168 hours of the week, from `status_chargingpoints` of these dates.
+
+    Planned is every point that these dates know of, every `interval_s` seconds.
+
+    Raises:
+        LakeError: the lake cannot be read.
+    """
+    polls: Counter[Hour] = Counter()
+    for start, end in map(day_bounds, query_dates):
+        for number in range(int((end - start).total_seconds()) // interval_s):
+            polls[_hour(start + number * dt.timedelta(seconds=interval_s))] += 1
+    occupied: Counter[Hour] = Counter()
+    observed: Counter[Hour] = Counter()
+    with connect(lake, ["status_chargingpoints"]) as connection:
+        for time, *counts in connection.execute(_POLLS, [list(query_dates)]).fetchall():
+            occupied[_hour(time)] += counts[0]
+            observed[_hour(time)] += counts[1]
+        ((points,),) = connection.execute(_POINTS, [list(query_dates)]).fetchall()
+    hours = [(weekday, hour) for weekday in range(7) for hour in range(24)]
+    return {hour: Observed(occupied[hour], observed[hour], points * polls[hour]) for hour in hours}
+
+
+def heatmap(week: Mapping[Hour, Observed], note: str) -> str:
+    """The week as SVG: a cell per hour, its figure in percent, hatched where too little was observed.
+
+    Args:
+        week: as `weekly_utilization` gives it.
+        note: where the data comes from.
+    """
+    most = max((cell.utilization or 0.0 for cell in week.values()), default=0.0)
+    top = max(0.05, -(-most // 0.05) * 0.05)  # of the scale: the next 5 %
+    planned = sum(cell.planned for cell in week.values())
+    covered = min(1.0, sum(cell.observed for cell in week.values()) / planned) if planned else 0.0
+    made = f"{100 * covered:.1f} % of {planned:,} planned observations (each point at each poll) were made"
+    frame = f'width="{_WIDTH}" height="{_HEIGHT}"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {frame} viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="{_FONT}">',
+            f"<title>{escape(f'Occupied charging points by weekday and hour; {note}')}</title>",
+            _HATCH,
+            f'<rect {frame} rx="8" fill="#ffffff"/>',
+            _text(30, 42, "How busy are the charging points?", 22, colour="#1c1c1a", weight=600),
+            _text(30, 68, f"Occupied share of the observed points, in percent, by local hour · {note}", 14),
+            *(_text(_LEFT - 12, _TOP + row * _CELL + 21, day, 13, anchor="end") for row, day in enumerate(_WEEKDAYS)),
+            *(_text(_LEFT + hour * _CELL, _TOP + 7 * _CELL + 18, f"{hour}", 12, "middle") for hour in range(0, 25, 3)),
+            *(_cell(hour, cell, top) for hour, cell in sorted(week.items())),
+            *_legend(top, made),
+            "</svg>\n",
+        ]
+    )
+
+
+def _hour(time: dt.datetime) -> Hour:
+    local = time.astimezone(BERLIN)
+    return local.weekday(), local.hour
+
+
+def _cell(at: Hour, cell: Observed, top: float) -> str:
+    weekday, hour = at
+    x, y, share = _LEFT + hour * _CELL, _TOP + weekday * _CELL, cell.utilization
+    seen = f"{100 * cell.coverage:.0f} % observed"
+    told = seen if share is None else f"{100 * share:.1f} % occupied, {seen}"
+    fill = "url(#hatch)" if share is None else _colour(share / top)
+    number = ""
+    if share is not None:
+        colour = "#ffffff" if share / top > 0.5 else "#33332f"
+        number = _text(x + _CELL / 2, y + 20.5, f"{100 * share:.0f}", 12, "middle", colour)
+    box = f'x="{x + _GAP / 2:g}" y="{y + _GAP / 2:g}" width="{_CELL - _GAP}" height="{_CELL - _GAP}"'
+    return f'<g><title>{_WEEKDAYS[weekday]} {hour}:00: {told}</title><rect {box} rx="3" fill="{fill}"/>{number}</g>'
+
+
+def _legend(top: float, coverage: str) -> list[str]:
+    steps, width = 40, 5
+    bar = [
+        f'<rect x="{_LEFT + step * width}" y="{_LEGEND_Y}" width="{width + 0.5}" height="12" '
+        f'fill="{_colour(step / (steps - 1))}"/>'
+        for step in range(steps)
+    ]
+    ticks = [
+        _text(_LEFT + steps * width * part / 2, _LEGEND_Y + 30, f"{100 * top * part / 2:.3g} %", 12, "middle")
+        for part in range(3)
+    ]
+    x = _LEFT + steps * width + 36
+    return [
+        *bar,
+        *ticks,
+        f'<rect x="{x}" y="{_LEGEND_Y - 3}" width="18" height="18" rx="3" fill="url(#hatch)"/>',
+        _text(x + 28, _LEGEND_Y + 11, f"less than {100 * LEAST_COVERAGE:.0f} % observed: no figure", 13),
+        _text(x + 28, _LEGEND_Y + 32, coverage, 13),
+    ]
+
+
+def _colour(share: float) -> str:
+    """The colour at `share` of the scale, from 0 to 1."""
+    place = min(max(share, 0.0), 1.0) * (len(_COLOURS) - 1)
+    index = min(int(place), len(_COLOURS) - 2)
+    low, high = (bytes.fromhex(_COLOURS[number][1:]) for number in (index, index + 1))
+    return "#" + bytes(round(a + (b - a) * (place - index)) for a, b in zip(low, high, strict=True)).hex()
+
+
+def _text(
+    x: float, y: float, text: str, size: int, anchor: str = "start", colour: str = "#5b5b56", weight: int = 400
+) -> str:
+    style = f'font-size="{size}" text-anchor="{anchor}" fill="{colour}" font-weight="{weight}"'
+    return f'<text x="{x:g}" y="{y:g}" {style}>{escape(text)}</text>'
