@@ -179,7 +179,7 @@ def serve(
     faults: Mapping[str, str],
     truth: Path | None,
 ) -> None:
-    r"""Answer on 127.0.0.1 like chargecloud, until Ctrl-C.
+    """Answer on 127.0.0.1 like chargecloud, until Ctrl-C.
 
     To poll it, set CHARGING_ASSETS_SOURCE=simulator and CHARGING_ASSETS_CHARGECLOUD_URL to the URL it prints, with a
     CHARGING_ASSETS_HOME of its own. While it runs, feeds fail and recover by
