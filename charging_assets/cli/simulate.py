@@ -187,7 +187,7 @@ def serve(
     \b
         curl -d '{"feed": "koeln", "fault": "frozen"}' http://127.0.0.1:8000/_faults
         curl -X DELETE http://127.0.0.1:8000/_faults/koeln
-    """
+    """  # noqa: D301 - click takes the backspace itself as its mark for text that is not to be wrapped
     from charging_assets.simulator import SimulatedServer, Simulation, epoch_of, make_world
 
     simulation = Simulation(make_world(seed, epoch_of(first.date() if first else today())))
