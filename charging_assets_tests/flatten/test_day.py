@@ -1,5 +1,6 @@
 """A day of raw answers becomes four tables that balance."""
 
+import copy
 import datetime as dt
 import json
 from collections import Counter
@@ -240,7 +241,7 @@ def _damaged(draw: st.DrawFn) -> list[Any]:
             case 1, list():
                 target.insert(key, json.loads(json.dumps(target[key])))
             case _:
-                target[key] = draw(_BAD_VALUE)
+                target[key] = copy.deepcopy(draw(_BAD_VALUE))  # lists are edited in place later on
     return locations
 
 

@@ -237,7 +237,7 @@ def _edits(draw: st.DrawFn) -> list[bytes]:
             elif kind == "swap":
                 locations.insert(0, locations.pop(at))
             elif kind == "scalar":
-                locations[at] = draw(st.sampled_from([None, 1, 12, "x", [], {}, True]))
+                locations[at] = json.loads(draw(st.sampled_from(["null", "1", "12", '"x"', "[]", "{}", "true"])))
             elif isinstance(locations[at], dict) and kind == "rename":
                 locations[at]["name"] = draw(st.text(max_size=5))
             elif isinstance(locations[at], dict) and kind == "unknown":
