@@ -93,7 +93,7 @@ def _ours(lake: Lake, date: dt.date, folder: str) -> dict[str, int]:
 
     own = Lake(f"{folder}/lake", Path(folder))
     own.raw = lake.raw
-    published = {name: own.publish(staged) for name, staged in flatten_day(own, date).staged.items()}
+    published = {name: own.publish(staged) for name, staged in flatten_day(own, date).items()}
     facts = [published[name] for name in FACTS]
     return {"rows": sum(info.rows for info in facts), "bytes": sum(info.bytes for info in facts)}
 

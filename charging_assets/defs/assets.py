@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from charging_assets import __version__
@@ -91,7 +90,7 @@ def raw_report(lake: Lake, partition_key: str) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         "raw_snapshots",
         partition=partition_key,
-        metadata=raw_metadata(index),
+        metadata={"files": lake.raw.files(query_date(partition_key)), **raw_metadata(index)},
         tags={"dagster/data_version": fingerprint_of(index)},
     )
 
@@ -183,14 +182,13 @@ def _as_they_stand(lake: Lake, date: dt.date, tables: Sequence[str]) -> dict[str
 
 
 def _flatten_and_publish(lake: Lake, date: dt.date, tables: Sequence[str]) -> dict[str, Published]:
-    staged = flatten_day(lake, date, tables).staged
+    staged = flatten_day(lake, date, tables)
     published: dict[str, Published] = {}
     for name in tables:
         if published:
             failpoint("graph.between_tables")
-        first_rows = next(pq.ParquetFile(staged[name].path).iter_batches(PREVIEW_OF), None)
-        shown = preview(pa.Table.from_batches([first_rows])) if first_rows is not None else None
-        published[name] = Published(lake.publish(staged[name]), shown)
+        info = lake.publish(staged[name])
+        published[name] = Published(info, preview(lake.head(name, date, PREVIEW_OF)))
     return published
 
 

@@ -98,4 +98,4 @@ def _published(lake: Lake, table: str, key: PartitionKey, part: pa.Table | Publi
         part = Published(lake.write(table, key, part), preview(part))
     if part.info is None:
         return {"dagster/partition_row_count": 0}
-    return partition_metadata(part.info, lake.uri, part.preview)
+    return partition_metadata(part.info, lake.location(table, key), part.preview)

@@ -11,7 +11,6 @@ from sqlalchemy import Column, Table
 from charging_assets import __version__
 from charging_assets.calendar import query_date_of
 from charging_assets.lake import PartitionInfo
-from charging_assets.lake.tables import partition_path
 from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import SCHEMA_VERSION, key_of, table
 from charging_assets.sources import PollResult
@@ -61,14 +60,14 @@ def column_schema(declared: Table) -> dg.TableSchema:
     return dg.TableSchema(columns=[column(col) for col in declared.columns])
 
 
-def partition_metadata(info: PartitionInfo, uri: str, preview: dg.TableMetadataValue | None) -> Metadata:
-    """What stands in the footer of a partition's file, and some of its rows where they are known."""
+def partition_metadata(info: PartitionInfo, location: str, preview: dg.TableMetadataValue | None) -> Metadata:
+    """What stands in the footer of the partition's file at `location`, and some of its rows where they are known."""
     count = "dagster/row_count" if info.key is None else "dagster/partition_row_count"
     return {
         count: info.rows,
         "bytes": info.bytes,
         **({"preview": preview} if preview else {}),
-        "path": dg.MetadataValue.path(f"{uri}/{partition_path(info.table, info.key)}"),
+        "path": dg.MetadataValue.path(location),
         **({"inputs": info.inputs} if info.inputs else {}),
         "schema_version": str(info.schema_version),  # the UI plots whatever is a number
         "code_version": info.code_version,

@@ -7,7 +7,6 @@ location once, and `Level` already sorts locations.
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,18 +31,11 @@ _REJECTS_ROWS = 250_000
 """Rows of rejected records made at a time: about 100 MiB."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlattenedDay:
-    """The staged tables of one query date; publish them with `Lake.publish`."""
-
-    query_date: dt.date
-    staged: dict[str, StagedPartition]
-    answers: int
-    """Raw answers that went in."""
-
-
-def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES) -> FlattenedDay:
+def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES) -> dict[str, StagedPartition]:
     """Flatten all raw answers of `query_date`; `tables` limits what is staged, not what is read.
+
+    Returns:
+        The staged partition of each table, in the order of `tables`; publish them with `Lake.publish`.
 
     Raises:
         LakeError: the raw files cannot be read or the staged ones not be written.
@@ -68,7 +60,7 @@ def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES)
             for batch in batches[table]():
                 writer.write(batch)
             staged[table] = writer.finish(inputs)
-    return FlattenedDay(query_date, staged, len(day.seen))
+    return staged
 
 
 def _chargingpoints(day: SortedObservations, evses: Level, query_date: dt.date) -> Iterator[pa.Table]:

@@ -196,7 +196,7 @@ def test_a_day_that_got_answers_after_it_was_built_is_told(home: Path) -> None:
     lake = Lake(str(home / "lake"), home)
     for day in (DAY, DAY + dt.timedelta(days=1)):
         make_raw_day(lake, day, polls=1)
-        for staged in flatten_day(lake, day).staged.values():
+        for staged in flatten_day(lake, day).values():
             lake.publish(staged)
     assert finding(run("--offline"), "up to date") == ("ok", "the last 2 days before today")
     make_raw_poll(lake, dt.datetime(2024, 10, 24, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})

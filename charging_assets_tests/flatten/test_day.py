@@ -31,7 +31,7 @@ def keep(lake: Lake, number: int, *answers: Answer, poll_id: str | None = None, 
 
 def build(lake: Lake) -> dict[str, pa.Table]:
     """Flatten and publish the day; returns what then stands in the lake."""
-    for staged in flatten_day(lake, DAY).staged.values():
+    for staged in flatten_day(lake, DAY).values():
         lake.publish(staged)
     return {name: lake.read(name, DAY) for name in TABLES}
 
@@ -168,7 +168,7 @@ def test_names_of_unknown_keys_are_bounded_and_their_count_is_not(lake: Lake) ->
 
 def test_building_twice_and_building_after_compaction_give_the_same_bytes(lake: Lake, tmp_path: Path) -> None:
     def files() -> dict[str, bytes]:
-        for staged in flatten_day(lake, DAY).staged.values():
+        for staged in flatten_day(lake, DAY).values():
             lake.publish(staged)
         return {str(p): p.read_bytes() for p in (tmp_path / "lake/tables").rglob("*.parquet")}
 
@@ -187,8 +187,8 @@ def test_building_twice_and_building_after_compaction_give_the_same_bytes(lake: 
 def test_only_the_tables_asked_for_are_staged(lake: Lake) -> None:
     keep(lake, 0, ok("a", city(2)), ok("b", city(2)))
     flattened = flatten_day(lake, DAY, ["poll_log"])
-    assert list(flattened.staged) == ["poll_log"]
-    lake.publish(flattened.staged["poll_log"])
+    assert list(flattened) == ["poll_log"]
+    lake.publish(flattened["poll_log"])
     assert lake.read("poll_log", DAY)["evses_duplicate"].to_pylist() == [0, 2]
 
 

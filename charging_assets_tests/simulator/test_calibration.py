@@ -158,7 +158,7 @@ def test_polled_and_flattened_it_is_as_busy_as_in_truth(tmp_path: Path) -> None:
     write_history(simulation, lake, dates, interval_s=600, missing=0.02)
     counts = {"occupied": 0, "free": 0, "fault": 0, "unknown": 0}
     for date in dates:
-        for staged in flatten_day(lake, date).staged.values():
+        for staged in flatten_day(lake, date).values():
             lake.publish(staged)
         assert pc.sum(lake.read("poll_log", date)["unknown_keys"]).as_py() == 0
         assert lake.read("rejected_records", date).num_rows == 0

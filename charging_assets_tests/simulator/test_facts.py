@@ -23,7 +23,7 @@ def day_with_a_change() -> dt.date:
 def test_facts_equal_what_flattening_the_same_polls_gives(date: dt.date, tmp_path: Path) -> None:
     polled, written = (Lake(str(tmp_path / name), tmp_path / f"{name}-home") for name in ("polled", "written"))
     write_history(small_simulation(), polled, [date], interval_s=1200)
-    for staged in flatten_day(polled, date, TABLES).staged.values():
+    for staged in flatten_day(polled, date, TABLES).values():
         polled.publish(staged)
     made = list(write_facts(small_simulation(), written, [date], interval_s=1200))
     assert [info.table for info in made] == list(TABLES)

@@ -74,7 +74,7 @@ def test_each_fault_shows_in_the_poll_and_in_poll_log(lake: Lake) -> None:
     with SimulatedServer(some_simulation(), faults=FAULTY, slow_s=600) as server:
         result = poll(ChargecloudSource(server.url, (*SOME, "atlantis"), name=SIMULATOR), lake, interval_s=10)
     date = query_date_of(result.poll.query_time)
-    for staged in flatten_day(lake, date).staged.values():
+    for staged in flatten_day(lake, date).values():
         lake.publish(staged)
     log = {row["feed"]: row for row in lake.read("poll_log", date).to_pylist()}
     feed_of = {kind: feed for feed, kind in FAULTY.items()}
