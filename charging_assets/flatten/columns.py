@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charging_assets.flatten.facts import SortedObservations
 from charging_assets.flatten.pieces import Vocabulary
 from charging_assets.model.arrow import TIMESTAMP
-from charging_assets.model.tables import status_class
+from charging_assets.model.statuses import status_class
 
 
 def few_texts(code: NDArray[np.int32], texts: Sequence[str]) -> pa.DictionaryArray:

@@ -15,7 +15,7 @@ from charging_assets.calendar import day_bounds
 from charging_assets.lake import Lake, PartitionInfo
 from charging_assets.model.answer import SIMULATOR
 from charging_assets.model.arrow import TIMESTAMP, arrow_schema
-from charging_assets.model.tables import status_class
+from charging_assets.model.statuses import status_class
 from charging_assets.progress import advance
 from charging_assets.simulator.history import kind_of
 from charging_assets.simulator.sessions import STATUSES

@@ -7,7 +7,8 @@ import pytest
 
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.dictionary import data_dictionary
-from charging_assets.model.tables import METADATA, key_of, status_class, table
+from charging_assets.model.statuses import status_class
+from charging_assets.model.tables import METADATA, key_of, table
 
 _DICTIONARY = Path(__file__).parents[2] / "docs/data_dictionary.md"
 

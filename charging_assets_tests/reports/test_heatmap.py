@@ -8,7 +8,7 @@ import pytest
 from charging_assets.calendar import day_bounds
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
-from charging_assets.model.tables import status_class
+from charging_assets.model.statuses import status_class
 from charging_assets.reports.heatmap import Observed, heatmap, weekly_utilization
 
 MONDAY = dt.date(2026, 1, 5)

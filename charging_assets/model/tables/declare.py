@@ -1,0 +1,90 @@
+"""How a table is declared: kinds of columns, and what `Table.info` and `Column.info` hold."""
+
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+)
+from sqlalchemy.types import TypeEngine
+
+METADATA = MetaData()
+
+
+def column(
+    name: str,
+    kind: TypeEngine[Any],
+    doc: str,
+    *,
+    nullable: bool = False,
+    unit: str | None = None,
+    few: bool = False,
+) -> Column[Any]:
+    """One column. `few`: a text with few distinct values against the rows, dictionary-encoded in Arrow and Parquet."""
+    return Column(name, kind, nullable=nullable, comment=doc, info={"unit": unit, "few": few})
+
+
+def time(name: str, doc: str, *, nullable: bool = False) -> Column[Any]:
+    """A point in time, UTC."""
+    return column(name, DateTime(timezone=True), doc, nullable=nullable)
+
+
+def text(name: str, doc: str, *, nullable: bool = False, few: bool = False) -> Column[Any]:
+    """A text; `few` as for `column`."""
+    return column(name, String(), doc, nullable=nullable, few=few)
+
+
+def count(name: str, doc: str, *, unit: str = "records") -> Column[Any]:
+    """How many of something; never null."""
+    return column(name, Integer(), doc, unit=unit)
+
+
+def query_time(
+    doc: str = "Start of the poll that saw this, UTC, whole seconds; one value for all its feeds.",
+) -> Column[Any]:
+    """The clock of everything that polls see."""
+    return time("query_time", doc)
+
+
+def origin() -> list[Column[Any]]:
+    """Partition and origin of a row that one poll of one feed gave."""
+    return [
+        column("query_date", Date(), "Europe/Berlin date of `query_time`; the partition."),
+        text("source", "Which system answered: `chargecloud`, `simulator`.", few=True),
+        text("feed", "Which feed of the source answered: a city's or an operator's slug.", few=True),
+    ]
+
+
+def status_class_column() -> Column[Any]:
+    """Beside every raw status: what it counts as."""
+    return text(
+        "status_class",
+        "What KPIs count the raw status as: `free`, `occupied`, `fault`, `unknown` or `gone`.",
+        few=True,
+    )
+
+
+def declare(
+    name: str,
+    doc: str,
+    *columns: Column[Any],
+    key: tuple[str, ...],
+    group: str,
+    dated: bool,
+    computed: dict[str, tuple[str, str]] | None = None,
+) -> Table:
+    """One table. `key` is also the order of its rows; `computed` names view columns: {name: (SQL, documentation)}."""
+    return Table(
+        name,
+        METADATA,
+        *columns,
+        PrimaryKeyConstraint(*key, name=f"{name}_key"),
+        comment=doc,
+        info={"group": group, "dated": dated, "computed": computed or {}},
+    )
