@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, LargeBinary, String
 from sqlalchemy.types import TypeEngine
 
 from charging_assets.model.tables import table
@@ -16,6 +16,7 @@ _PLAIN: tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...] = (
     (BigInteger, pa.int64()),  # before Integer, of which it is a subclass
     (Integer, pa.int32()),
     (Boolean, pa.bool_()),
+    (Double, pa.float64()),
     (DateTime, TIMESTAMP),
     (Date, pa.date32()),
     (LargeBinary, pa.large_binary()),

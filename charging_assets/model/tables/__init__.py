@@ -10,12 +10,16 @@ within their table: Redshift's COPY of Parquet maps columns by position.
 
 from sqlalchemy import Table
 
-from charging_assets.model.tables import raw, status  # noqa: F401 - declaring is what importing them does
 from charging_assets.model.tables.declare import METADATA
+
+# Importing them declares their tables, in the order of the data dictionary.
+# isort: off
+from charging_assets.model.tables import raw, status, master, trust  # noqa: F401
+# isort: on
 
 __all__ = ["METADATA", "SCHEMA_VERSION", "is_dated", "key_of", "table"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a column is added; written into the footer of every table file."""
 
 

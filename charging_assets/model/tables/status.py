@@ -93,6 +93,11 @@ poll_log = declare(
         "Which keys these are, e.g. `evse.foo, location.bar`, at most 50 of a location; null when none.",
         nullable=True,
     ),
+    count(
+        "values_rejected",
+        "Values of used records that cannot be what they should; see `rejected_records`.",
+        unit="values",
+    ),
     key=("query_time", "source", "feed", "poll_id"),
     group="status",
     dated=True,
@@ -105,7 +110,12 @@ rejected_records = declare(
     query_time("Start of the poll, UTC, whole seconds."),
     *origin(),
     text("poll_id", "Identifies the poll."),
-    text("level", "`location`, `evse` or `connector`.", few=True),
+    text(
+        "level",
+        "`location`, `evse` or `connector`; `value` where one value of a record is unusable and the record is used "
+        "without it.",
+        few=True,
+    ),
     text("path", "Where in the answer: `data[17].evses[2].connectors[0]`."),
     text("reason", "What was expected and what came, in a sentence."),
     text("excerpt", "The beginning of the record as JSON, at most 200 characters."),
