@@ -1,5 +1,6 @@
 """Codes -> Arrow columns in the data model's types."""
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from charging_assets.flatten.facts import SortedObservations
 from charging_assets.flatten.pieces import Vocabulary
-from charging_assets.model.arrow import TIMESTAMP
+from charging_assets.model.arrow import TIMESTAMP, arrow_schema
 from charging_assets.model.statuses import status_class
 
 
@@ -39,3 +40,18 @@ def status_classes(code: NDArray[np.int32], texts: Sequence[str]) -> pa.Dictiona
 def timestamps(microseconds: Any) -> pa.Array:
     """Microseconds since the epoch as a UTC timestamp column."""
     return pa.array(microseconds, pa.int64()).view(TIMESTAMP)
+
+
+def table_of(name: str, rows: int, /, **columns: Any) -> pa.Table:
+    """Columns (arrays, lists, or one date for all rows) as a table of the model, in its order and types."""
+    schema = arrow_schema(name)
+    arrays = []
+    for field in schema:
+        values = columns.pop(field.name)
+        if isinstance(values, dt.date):
+            values = pa.repeat(pa.scalar(values, pa.date32()), rows)
+        if not isinstance(values, pa.Array):
+            values = pa.array(values, from_pandas=False)
+        arrays.append(values if values.type == field.type else values.cast(field.type))
+    assert not columns, f"{name} has no columns {sorted(columns)}"
+    return pa.Table.from_arrays(arrays, schema=schema)

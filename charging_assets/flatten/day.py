@@ -1,27 +1,24 @@
-"""One pass over a day's raw answers -> staged partitions of the four tables of the group `status`.
+"""One pass over a day's raw answers -> staged partitions of the five tables that come from answers alone.
 
 Answers stream through; what stays in memory are codes of 4 bytes. Nothing is published here: the caller decides.
-The master data of the locations (`master_observations`) will come out of the same pass: the readers see every distinct
-location once, and `Level` already sorts locations.
 """
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from charging_assets.flatten.columns import few_texts, origin, status_classes, timestamps
-from charging_assets.flatten.facts import Ints, Level, Observations, SortedObservations, codes, ranges
+from charging_assets.flatten.columns import few_texts, origin, status_classes, table_of, timestamps
+from charging_assets.flatten.facts import READERS, Ints, Level, Observations, SortedObservations, codes, ranges
+from charging_assets.flatten.master import master_observations
 from charging_assets.flatten.pieces import NULL
 from charging_assets.lake import Lake, StagedPartition, fingerprint_of
-from charging_assets.model.arrow import arrow_schema
 from charging_assets.progress import advance
 
-TABLES = ("status_chargingpoints", "status_connectors", "poll_log", "rejected_records")
+TABLES = ("status_chargingpoints", "status_connectors", "poll_log", "rejected_records", "master_observations")
 """The tables that `flatten_day` makes, in the order in which they are to be published."""
 
 _GROUP_ROWS = 1_000_000
@@ -53,6 +50,7 @@ def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES)
         "status_connectors": lambda: _connectors(day, connectors, query_date),
         "poll_log": lambda: iter([_poll_log(day, evses, connectors, query_date)]),
         "rejected_records": lambda: _rejected_records(day, query_date),
+        "master_observations": lambda: master_observations(day, connectors, evses, query_date),
     }
     staged = {}
     for table in tables:
@@ -94,7 +92,7 @@ def _facts(
             rows = slice(first, first + _GROUP_ROWS)
             index, answer, source_row = span.id[rows], span.answer[rows], pa.array(span.source_row[rows])
             low, high = int(index[0]), int(index[-1])
-            yield _table(
+            yield table_of(
                 table,
                 len(index),
                 **{id_column: few_texts(index - np.int32(low), span.ids[low : high + 1])},
@@ -122,7 +120,7 @@ def _poll_log(day: SortedObservations, evses: Level, connectors: Level, query_da
     unknown_keys = day.per_answer(codes(pieces.unknown_keys)) + np.array(
         [s.reading.unknown_keys for s in seen], dtype=np.int64
     )
-    return _table(
+    return table_of(
         "poll_log",
         len(seen),
         query_time=timestamps(day.query_times),
@@ -145,6 +143,8 @@ def _poll_log(day: SortedObservations, evses: Level, connectors: Level, query_da
         **counts,
         unknown_keys=unknown_keys,
         unknown_key_names=_unknown_key_names(day),
+        values_rejected=day.per_answer(codes(pieces.values_rejected)),
+        absent_key_names=_absent_key_names(day),
     )
 
 
@@ -158,6 +158,21 @@ def _unknown_key_names(day: SortedObservations) -> list[str | None]:
     for answer, name in np.unique(np.stack([day.pair_answer[is_known], code[is_known]]), axis=1).T.tolist():
         names[answer].update(texts[name].split(", "))
     return [", ".join(sorted(found)) or None for found in names]
+
+
+def _absent_key_names(day: SortedObservations) -> list[str | None]:
+    """Of an answer that has records of a level, the known keys that none of them has."""
+    named: dict[tuple[str, int], str | None] = {}
+
+    def names(source: str, present: int) -> str:
+        keys = [(key.partition(".")[0], key, present >> bit & 1) for bit, key in enumerate(READERS[source].known_keys)]
+        levels = {level for level, _, is_present in keys if is_present}
+        return ", ".join(key for level, key, is_present in keys if level in levels and not is_present)
+
+    found = [(seen.poll.source, present) for seen, present in zip(day.seen, day.keys_present().tolist(), strict=True)]
+    for each in set(found):
+        named[each] = names(*each) or None if each[1] else None
+    return [named[each] for each in found]
 
 
 def _rejected_records(day: SortedObservations, query_date: dt.date) -> Iterator[pa.Table]:
@@ -177,7 +192,7 @@ def _rejected_records(day: SortedObservations, query_date: dt.date) -> Iterator[
 
         index = pa.array(pair - first_pair[answer]).cast(pa.string())
         path = pc.binary_join_element_wise("data[", index, "]", column(codes(pieces.reject_path)), "")
-        table = _table(
+        table = table_of(
             "rejected_records",
             len(answer),
             query_time=timestamps(day.query_times[answer]),
@@ -192,18 +207,3 @@ def _rejected_records(day: SortedObservations, query_date: dt.date) -> Iterator[
         )
         order = pa.table({"answer": answer, "path": path})
         yield table.take(pc.sort_indices(order, sort_keys=[("answer", "ascending"), ("path", "ascending")]))
-
-
-def _table(name: str, rows: int, **columns: Any) -> pa.Table:
-    """Columns (arrays, lists, or one date for all rows) as a table of the model, in its order and types."""
-    schema = arrow_schema(name)
-    arrays = []
-    for field in schema:
-        values = columns.pop(field.name)
-        if isinstance(values, dt.date):
-            values = pa.repeat(pa.scalar(values, pa.date32()), rows)
-        if not isinstance(values, pa.Array):
-            values = pa.array(values, from_pandas=False)
-        arrays.append(values if values.type == field.type else values.cast(field.type))
-    assert not columns, f"{name} has no columns {sorted(columns)}"
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -57,6 +57,22 @@ class Span:
     """Per row: index into the columns of the pieces."""
 
 
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Runs of equal values of the records of a level, per (id, feed): sorted by id, feed and time."""
+
+    ids: list[str]
+    """Distinct ids, sorted."""
+    id: Ints
+    """Per run: index into `ids`."""
+    value: Ints
+    first: Ints
+    """Number of the answer that saw it first, in the order of `Observations.seen`."""
+    last: Ints
+    polls: _Longs
+    """Answers of the run that had the record."""
+
+
 class Observations:
     """What the answers of a span of time say, in columns."""
 
@@ -85,7 +101,7 @@ class Observations:
         if reader is None:
             if source not in READERS:
                 return Reading("unexpected", f"no reader for the source {source!r}; there are: {', '.join(READERS)}")
-            reader = self._readers[source] = READERS[source](self.pieces)
+            reader = self._readers[source] = READERS[source](self.pieces, source)
         return reader.read(answer.feed, answer.body)
 
     def sort(self) -> "SortedObservations":
@@ -115,6 +131,10 @@ class SortedObservations:
         self.pair_piece = codes(joined)
         """Per (answer, location): its piece."""
         self.pair_answer = np.repeat(np.arange(len(seen), dtype=np.int32), self.locations_in)
+        feeds = sorted({(s.poll.source, s.answer.feed) for s in seen})
+        number = {feed: code for code, feed in enumerate(feeds)}
+        self.feed: Ints = np.array([number[s.poll.source, s.answer.feed] for s in seen], dtype=np.int32)
+        """Per answer: a number of its (source, feed), in their order."""
 
     def per_answer(self, piece_column: Ints | _Longs) -> _Longs:
         """Sum a column of the pieces over each answer."""
@@ -125,6 +145,12 @@ class SortedObservations:
         """The locations of all answers."""
         ids = codes(self.pieces.location_id)
         return Level(self, self.pieces.location_ids, ids[ids >= 0], np.cumsum(ids >= 0, dtype=np.int64))
+
+    def keys_present(self) -> _Longs:
+        """Per answer: which of its source's known keys some record has, as bits."""
+        present = np.zeros(len(self.seen), dtype=np.int64)
+        np.bitwise_or.at(present, self.pair_answer, np.frombuffer(self.pieces.keys_present, np.int64)[self.pair_piece])
+        return present
 
     def evses(self) -> "Level":
         """The EVSEs of all answers."""
@@ -192,21 +218,61 @@ class Level:
     def spans(self) -> Iterator[Span]:
         """The rows in spans of at most some million, ids ascending, each (id, query time) once."""
         duplicates = np.zeros(len(self._observations.seen), dtype=np.int64)
-        for first, end in ranges(np.bincount(self._id, minlength=len(self._texts)), _SPAN_ROWS):
-            rows = None if end - first == len(self._texts) else np.flatnonzero((self._id >= first) & (self._id < end))
-            ids = self._id if rows is None else self._id[rows]
-            answers = self._answer if rows is None else self._answer[rows]
-            order = _order_by(ids)
-            ids, answers = ids[order], answers[order]
+        for first, end in self._id_ranges():
+            ids, answers, source_rows = self._sorted(first, end)
             times = self._observations.query_times[answers]
             is_new = np.ones(len(ids), dtype=bool)
             is_new[1:] = (ids[1:] != ids[:-1]) | (times[1:] != times[:-1])
             if not is_new.all():
                 duplicates += np.bincount(answers[~is_new], minlength=len(duplicates))
-                ids, answers, order = ids[is_new], answers[is_new], order[is_new]
-            source_rows = self._source_row[order if rows is None else rows[order]]
+                ids, answers, source_rows = ids[is_new], answers[is_new], source_rows[is_new]
             yield Span(self._texts[first:end], ids - np.int32(first), answers, source_rows)
         self._duplicates = duplicates
+
+    def runs(self, values: Ints) -> Iterator[Runs]:
+        """Runs of equal values in spans of at most some million rows, ids ascending.
+
+        `values[r]` is the value of row `r` of the pieces. Each feed's rows make runs of their own, also where another
+        feed answered the same id; of several at one query time the first counts.
+        """
+        for first, end in self._id_ranges():
+            ids, answers, source_rows = self._sorted(first, end)
+            feeds = self._observations.feed[answers]
+            if ((ids[1:] == ids[:-1]) & (feeds[1:] < feeds[:-1])).any():
+                order = np.lexsort((feeds, ids))  # stable, so that the order of time stays
+                ids, answers, source_rows, feeds = ids[order], answers[order], source_rows[order], feeds[order]
+            times = self._observations.query_times[answers]
+            is_other = np.ones(len(ids), dtype=bool)
+            is_other[1:] = (ids[1:] != ids[:-1]) | (feeds[1:] != feeds[:-1])
+            is_new = is_other.copy()
+            is_new[1:] |= times[1:] != times[:-1]
+            if not is_new.all():
+                ids, answers, source_rows = ids[is_new], answers[is_new], source_rows[is_new]
+                is_other = is_other[is_new]
+            value = values[source_rows]
+            is_start = is_other
+            is_start[1:] |= value[1:] != value[:-1]
+            starts = np.flatnonzero(is_start)
+            polls = np.diff(starts, append=len(ids))
+            yield Runs(
+                self._texts[first:end],
+                ids[starts] - np.int32(first),
+                value[starts],
+                answers[starts],
+                answers[starts + polls - 1],
+                polls,
+            )
+
+    def _id_ranges(self) -> Iterator[tuple[int, int]]:
+        return ranges(np.bincount(self._id, minlength=len(self._texts)), _SPAN_ROWS)
+
+    def _sorted(self, first: int, end: int) -> tuple[Ints, Ints, _Longs]:
+        """The rows of ids from `first` to `end`, by (id, answer): id, answer, source row."""
+        rows = None if end - first == len(self._texts) else np.flatnonzero((self._id >= first) & (self._id < end))
+        ids = self._id if rows is None else self._id[rows]
+        order = _order_by(ids)
+        chosen = order if rows is None else rows[order]
+        return ids[order], self._answer[chosen], self._source_row[chosen]
 
 
 def ranges(counts: _Longs, at_most: int) -> Iterator[tuple[int, int]]:

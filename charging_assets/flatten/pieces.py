@@ -4,21 +4,32 @@ Consecutive answers of a feed are almost equal, so the records of a location are
 the result, a *piece*, is referred to by number. A day is then a list of (answer, piece) pairs, some bytes each, and
 becomes rows by array arithmetic (`facts`). Equal bytes flatten equally, so this is exact, not a guess.
 
-All texts are interned: the columns hold 32-bit codes, -1 stands for null.
+All texts are interned, and so are the rows of master data, which hardly ever change: the columns hold 32-bit codes, -1
+stands for null.
 """
 
 from array import array
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 NULL = -1
 
+MasterRow = tuple[Any, ...]
+"""The versioned columns of a station, point or connector, in the order of `master.entity_columns`."""
 
-class Vocabulary(dict[str, int]):
-    """Texts and their codes, numbered in order of first sight."""
+_T = TypeVar("_T")
 
-    def __missing__(self, text: str) -> int:
-        code = self[text] = len(self)
+
+class Codes(dict[_T, int]):
+    """Distinct values and their codes, numbered in order of first sight; `list()` has each value at its code."""
+
+    def __missing__(self, value: _T) -> int:
+        code = self[value] = len(self)
         return code
+
+
+class Vocabulary(Codes[str]):
+    """Texts and their codes."""
 
     def texts(self) -> list[str]:
         """The texts, at the index that is their code."""
@@ -41,13 +52,18 @@ class Pieces:
     """Comma-separated names of unknown keys, as one text."""
     texts: Vocabulary = field(default_factory=Vocabulary)
     """Levels, paths, reasons and excerpts of rejects."""
+    station_rows: Codes[MasterRow] = field(default_factory=Codes)
+    point_rows: Codes[MasterRow] = field(default_factory=Codes)
+    connector_rows: Codes[MasterRow] = field(default_factory=Codes)
 
     # one row per EVSE and connector that is used
     evse_id: "array[int]" = field(default_factory=_codes)
     evse_status: "array[int]" = field(default_factory=_codes)
     evse_sensor: "array[int]" = field(default_factory=_codes)
+    evse_master: "array[int]" = field(default_factory=_codes)
     connector_id: "array[int]" = field(default_factory=_codes)
     connector_status: "array[int]" = field(default_factory=_codes)
+    connector_master: "array[int]" = field(default_factory=_codes)
 
     # one row per rejected record; the path is relative to the location
     reject_level: "array[int]" = field(default_factory=_codes)
@@ -58,6 +74,9 @@ class Pieces:
 
     # one row per piece
     location_id: "array[int]" = field(default_factory=_codes)
+    location_master: "array[int]" = field(default_factory=_codes)
+    keys_present: "array[int]" = field(default_factory=lambda: array("q"))
+    """Which of the source's known keys the location has, as bits."""
     evse_ends: "array[int]" = field(default_factory=_codes)
     connector_ends: "array[int]" = field(default_factory=_codes)
     reject_ends: "array[int]" = field(default_factory=_codes)
@@ -65,17 +84,20 @@ class Pieces:
     connectors_rejected: "array[int]" = field(default_factory=_codes)
     unknown_keys: "array[int]" = field(default_factory=_codes)
     unknown_name: "array[int]" = field(default_factory=_codes)
+    values_rejected: "array[int]" = field(default_factory=_codes)
 
-    def add_evse(self, id_code: int, status: int, sensor: int) -> None:
+    def add_evse(self, id_code: int, status: int, sensor: int, master: int) -> None:
         """Add an EVSE to the piece being read."""
         self.evse_id.append(id_code)
         self.evse_status.append(status)
         self.evse_sensor.append(sensor)
+        self.evse_master.append(master)
 
-    def add_connector(self, id_code: int, status: int) -> None:
+    def add_connector(self, id_code: int, status: int, master: int) -> None:
         """Add a connector to the piece being read."""
         self.connector_id.append(id_code)
         self.connector_status.append(status)
+        self.connector_master.append(master)
 
     def add_reject(
         self,
@@ -97,13 +119,21 @@ class Pieces:
         self,
         location_id: int,
         *,
+        master: int = NULL,
+        keys_present: int = 0,
         evses_rejected: int = 0,
         connectors_rejected: int = 0,
         unknown_keys: int = 0,
         unknown_name: int = NULL,
+        values_rejected: int = 0,
     ) -> int:
-        """Close the piece being read and return its number. `location_id` is `NULL` for a rejected location."""
+        """Close the piece being read and return its number.
+
+        `location_id` and `master` (of the station) are `NULL` for a rejected location.
+        """
         self.location_id.append(location_id)
+        self.location_master.append(master)
+        self.keys_present.append(keys_present)
         self.evse_ends.append(len(self.evse_id))
         self.connector_ends.append(len(self.connector_id))
         self.reject_ends.append(len(self.reject_level))
@@ -111,6 +141,7 @@ class Pieces:
         self.connectors_rejected.append(connectors_rejected)
         self.unknown_keys.append(unknown_keys)
         self.unknown_name.append(unknown_name)
+        self.values_rejected.append(values_rejected)
         return len(self.location_id) - 1
 
     def drop_unfinished(self) -> None:
@@ -118,9 +149,9 @@ class Pieces:
         evses, connectors, rejects = (
             ends[-1] if ends else 0 for ends in (self.evse_ends, self.connector_ends, self.reject_ends)
         )
-        for column in (self.evse_id, self.evse_status, self.evse_sensor):
+        for column in (self.evse_id, self.evse_status, self.evse_sensor, self.evse_master):
             del column[evses:]
-        for column in (self.connector_id, self.connector_status):
+        for column in (self.connector_id, self.connector_status, self.connector_master):
             del column[connectors:]
         for column in (
             *(self.reject_level, self.reject_path, self.reject_reason, self.reject_excerpt),

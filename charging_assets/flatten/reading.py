@@ -3,9 +3,9 @@
 import datetime as dt
 from array import array
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-from charging_assets.flatten.pieces import NULL
+from charging_assets.flatten.pieces import NULL, Pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,15 @@ class Reading:
 
 
 class AnswerReader(Protocol):
-    """Reads the answers of one source, remembering what helps to read the next one."""
+    """Reads the answers of one source, remembering what helps to read the next one.
+
+    Flattened locations go into `pieces`. Key `n` of `known_keys` is bit `n` of `Pieces.keys_present`.
+    """
+
+    known_keys: ClassVar[tuple[str, ...]]
+
+    def __init__(self, pieces: Pieces, source: str) -> None: ...
 
     def read(self, feed: str, body: bytes) -> Reading:
-        """Read an answer; flattened locations go into the `Pieces` that the reader was made with. Never raises."""
+        """Read an answer. Never raises."""
         ...

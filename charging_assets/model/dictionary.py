@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Column, DateTime, Table
 from sqlalchemy.dialects import postgresql
 
-from charging_assets.model.tables import METADATA, SCHEMA_VERSION, is_dated, key_of
+from charging_assets.model.tables import METADATA, SCHEMA_VERSION, is_dated, key_of, made_from
 
 _HEAD = f"""# Data dictionary
 
@@ -30,10 +30,11 @@ def type_name(column: Column[Any]) -> str:
 def _section(table: Table) -> str:
     partition = "one file per query date" if is_dated(table) else "one file, not dated"
     key = ", ".join(f"`{name}`" for name in key_of(table))
+    source = f" · made from {', '.join(f'`{name}`' for name in made_from(table))}" if made_from(table) else ""
     lines = [
         f"## `{table.name}`\n",
         f"{table.comment}\n",
-        f"Group `{table.info['group']}` · {partition} · key and order: {key}\n",
+        f"Group `{table.info['group']}` · {partition} · key and order: {key}{source}\n",
         "| column | type | null | unit | meaning |",
         "|---|---|---|---|---|",
     ]

@@ -16,7 +16,7 @@ from charging_assets_tests.chargecloud_answers import answer, connector, evse, l
 def read(*bodies: bytes) -> tuple[Reading, Pieces]:
     """The reading of the last body by a reader that has read those before it."""
     pieces = Pieces()
-    reader = ChargecloudReader(pieces)
+    reader = ChargecloudReader(pieces, "chargecloud")
     return [reader.read("feed", body) for body in bodies][-1], pieces
 
 
@@ -203,7 +203,7 @@ def test_a_feed_with_one_damaged_location_is_compared_with_its_previous_answer_a
     places = [location(str(n), [evse(f"E{n}")]) for n in range(50)]
     body = answer(*places[:20], location("x", name="@"), *places[20:]).replace(b"@", b"\x00")
     pieces = Pieces()
-    reader = ChargecloudReader(pieces)
+    reader = ChargecloudReader(pieces, "chargecloud")
     reader.read("feed", body)
     envelope = reader._envelopes["feed"]
     assert envelope._read_by_previous(body.replace(b'"E7", "status": "AVAILABLE"', b'"E7", "status": "X"')) is not None
@@ -272,7 +272,7 @@ def test_remembering_earlier_answers_never_changes_what_is_read(bodies: list[byt
 def test_a_day_without_changes_is_read_without_parsing_a_location_again() -> None:
     body = answer(*(location(str(n), [evse(f"E{n}")]) for n in range(50)))
     pieces = Pieces()
-    reader = ChargecloudReader(pieces)
+    reader = ChargecloudReader(pieces, "chargecloud")
     for minute in range(10):
         reader.read("feed", body.replace(b"13:16:09", f"13:1{minute}:09".encode()))
     assert len(pieces.location_id) == 50

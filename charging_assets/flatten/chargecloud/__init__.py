@@ -1,10 +1,10 @@
 """Answers of the chargecloud API (and of the simulator, which answers like it) -> pieces."""
 
 import hashlib
-from typing import overload
+from typing import ClassVar, overload
 
 from charging_assets.flatten.chargecloud.envelope import EnvelopeReader
-from charging_assets.flatten.chargecloud.records import LocationReader
+from charging_assets.flatten.chargecloud.records import KNOWN_KEYS, LocationReader
 from charging_assets.flatten.pieces import Pieces
 from charging_assets.flatten.reading import Reading
 
@@ -15,9 +15,11 @@ _REMEMBERED = 1_000_000
 class ChargecloudReader:
     """Reads the answers of all feeds of the API; each feed has its own envelope memory, all share the pieces."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    known_keys: ClassVar[tuple[str, ...]] = KNOWN_KEYS
+
+    def __init__(self, pieces: Pieces, source: str) -> None:
         self._pieces = pieces
-        self._location = LocationReader(pieces)
+        self._location = LocationReader(pieces, source)
         self._remembered: dict[bytes, int] = {}
         self._envelopes: dict[str, EnvelopeReader] = {}
 

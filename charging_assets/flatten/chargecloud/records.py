@@ -2,17 +2,30 @@
 
 Read quickly with typed decoding, where everything has its documented form; else carefully, record by record, so that
 one bad record costs itself and its children only. Both ways give the same rows for what is good.
+
+What the master data of a location are is looked up by its text without statuses, which repeats itself all day.
 """
 
+import hashlib
 import json
 import math
+from array import array
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Raw, Struct
 
+from charging_assets.flatten.chargecloud.master import (
+    Reject,
+    connector_row,
+    point_row,
+    power_of,
+    station_row,
+)
 from charging_assets.flatten.pieces import NULL, Pieces
+from charging_assets.model.ids import station_number
 
 _LOCATION_KEYS = (
     *("address", "city", "comment", "coordinates", "country", "directions", "distance_in_m", "name"),
@@ -70,13 +83,38 @@ _KNOWN = {
     "evse": {"id", "uid", "status", "parkingsensor_status", "connectors", *_EVSE_KEYS},
     "connector": {"id", "status", *_CONNECTOR_KEYS},
 }
+KNOWN_KEYS = tuple(f"{level}.{key}" for level, keys in _KNOWN.items() for key in sorted(keys))
+"""All known keys; key `n` is bit `n` of `Pieces.keys_present`."""
+_BITS = {level: {key: 1 << KNOWN_KEYS.index(f"{level}.{key}") for key in keys} for level, keys in _KNOWN.items()}
+
+_REMEMBERED = 250_000
+"""Locations whose master data is remembered before starting afresh."""
+
+# What may change with a status. Keys stay, and the capability goes only where it is the last one, before the key that
+# follows: so texts that are equal without it have equal master data, whatever else they hold.
+_VOLATILE = (
+    *((f'"status":"{status}"'.encode(), b'"status":') for status in ("AVAILABLE", "CHARGING", "OUTOFORDER", "UNKNOWN")),
+    *((f'"reservable":{value}'.encode(), b'"reservable":') for value in ("true", "false")),
+    (b',"RESERVABLE"],"physical_reference"', b'],"physical_reference"'),
+)
+
+
+class _Master(NamedTuple):
+    """Codes of the rows of one location: its station, its EVSEs and all their connectors; see `Pieces`."""
+
+    station: int
+    points: "array[int]"
+    connectors: "array[int]"
+    keys_present: int
 
 
 class LocationReader:
-    """Turns the JSON of single locations into pieces."""
+    """Turns the JSON of single locations of a source into pieces."""
 
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: Pieces, source: str) -> None:
         self._pieces = pieces
+        self._source = source
+        self._masters: dict[bytes, _Master | None] = {}
         self._decode = msgspec.json.Decoder(_Location).decode
         # What the JSON value of an id or status becomes; ids that cannot be used are None.
         self._statuses: dict[str | None, int] = {None: NULL}
@@ -99,18 +137,21 @@ class LocationReader:
             if is_guess and not _is_one_value(text):
                 return None
             return self._read_carefully(text)
-        piece = self._read_quickly(location)
+        piece = self._read_quickly(location, text)
         if piece is None:
             self._pieces.drop_unfinished()
             return self._read_carefully(text)
         return piece
 
-    def _read_quickly(self, location: Any) -> int | None:
+    def _read_quickly(self, location: Any, text: bytes) -> int | None:
         # Only what was seen before is looked up here, without a call: this is where a changing day spends its time.
         pieces = self._pieces
         statuses, evse_ids, connector_ids = self._statuses, self._ids["evse"], self._ids["connector"]
         location_id = self._id("location", location.id)
         if location_id is None:
+            return None
+        master = self._master(text)
+        if master is None:
             return None
         for evse in location.evses or ():
             evse_id = evse_ids.get(evse.id)
@@ -127,7 +168,65 @@ class LocationReader:
                 status = connector.status
                 pieces.connector_id.append(connector_id)
                 pieces.connector_status.append(statuses[status] if status in statuses else self._status(status))
-        return pieces.end_piece(location_id)
+        pieces.evse_master.extend(master.points)
+        pieces.connector_master.extend(master.connectors)
+        return pieces.end_piece(location_id, master=master.station, keys_present=master.keys_present)
+
+    def _master(self, text: bytes) -> _Master | None:
+        """The master data of a location in which every record can be used; None where some value of it cannot."""
+        lasting = text
+        for volatile, kept in _VOLATILE:
+            lasting = lasting.replace(volatile, kept)
+        digest = hashlib.sha256(lasting).digest()
+        try:
+            return self._masters[digest]
+        except KeyError:
+            if len(self._masters) >= _REMEMBERED:
+                self._masters.clear()
+            master = self._masters[digest] = self._read_master(text)
+            return master
+
+    def _read_master(self, text: bytes) -> _Master | None:
+        try:
+            location = msgspec.json.decode(text)
+        except _UNREADABLE:  # in a value that the typed decoding skipped
+            return None
+        tally = _Tally()
+        tally.count("location", location)
+        source_id, id_cs = self._station_ids(location)
+        points, connectors = array("i"), array("i")
+        for path, evse in _children("", "evses", location):
+            children = _children(path, "connectors", evse)
+            point, rows = self._master_of_evse(path, evse, children, id_cs, tally)
+            points.append(point)
+            connectors.extend(rows)
+            tally.count("evse", evse)
+            for _, connector in children:
+                tally.count("connector", connector)
+        station = self._pieces.station_rows[station_row(location, source_id or "", tally.below(""))]
+        return None if tally.values else _Master(station, points, connectors, tally.keys_present)
+
+    def _station_ids(self, location: Mapping[str, Any]) -> tuple[str, int] | tuple[None, None]:
+        source_id = _usable_id(location.get("id"))
+        return (None, None) if source_id is None else (source_id, station_number(self._source, source_id))
+
+    def _master_of_evse(
+        self,
+        path: str,
+        evse: Mapping[str, Any],
+        connectors: Iterable[tuple[str, Mapping[str, Any]]],
+        id_cs: int | None,
+        tally: "_Tally",
+    ) -> tuple[int, list[int]]:
+        """Codes of the rows of a usable EVSE and of its usable connectors, given with their paths."""
+        key, uid = _usable_id(evse.get("id")), _usable_id(evse.get("uid"))
+        id_cp = key or f"uid:{uid}"
+        rows, powers = [], []
+        for connector_path, connector in connectors:
+            reject = tally.below(connector_path)
+            powers.append(power_of(connector, reject))
+            rows.append(self._pieces.connector_rows[connector_row(connector, id_cp, powers[-1], reject)])
+        return self._pieces.point_rows[point_row(evse, id_cs, uid, key, powers, tally.below(path))], rows
 
     def _read_carefully(self, text: bytes) -> int:
         pieces = self._pieces
@@ -142,57 +241,70 @@ class LocationReader:
         if not isinstance(location, dict):
             pieces.add_reject("location", "", f"expected an object, got {_kind(location)}", _beginning(text))
             return pieces.end_piece(NULL)
-        unknown: Counter[str] = Counter()
-        _count_unknown("location", location, unknown)
-        location_id = self._id("location", location.get("id"))
-        if location_id is None:
+        tally = _Tally()
+        tally.count("location", location)
+        location_id, master = self._id("location", location.get("id")), NULL
+        source_id, id_cs = self._station_ids(location)
+        if source_id is None:
             reason = f"has no usable id ({_kind(location.get('id'))}); its EVSEs are used all the same"
             pieces.add_reject("location", "", reason, _beginning(text))
+        else:
+            master = pieces.station_rows[station_row(location, source_id, tally.below(""))]
         evses_rejected = connectors_rejected = 0
         for path, evse in _children("", "evses", location):
-            evse_ok, connectors_lost = self._read_evse(path, evse, unknown)
+            evse_ok, connectors_lost = self._read_evse(path, evse, id_cs, tally)
             evses_rejected += not evse_ok
             connectors_rejected += connectors_lost
+        for path, reason, value in tally.values:
+            pieces.add_reject("value", path, f"{reason}, got {_kind(value)}", _excerpt(value))
+        unknown = tally.unknown
         return pieces.end_piece(
             NULL if location_id is None else location_id,
+            master=master,
+            keys_present=tally.keys_present,
             evses_rejected=evses_rejected,
             connectors_rejected=connectors_rejected,
             unknown_keys=unknown.total(),
             unknown_name=pieces.unknown_names[", ".join(sorted(unknown)[:_NAMES])] if unknown else NULL,
+            values_rejected=len(tally.values),
         )
 
-    def _read_evse(self, path: str, evse: Any, unknown: Counter[str]) -> tuple[bool, int]:
+    def _read_evse(self, path: str, evse: Any, id_cs: int | None, tally: "_Tally") -> tuple[bool, int]:
         """Whether the EVSE is used, and how many of its connectors are not."""
         pieces = self._pieces
         if not isinstance(evse, dict):
             pieces.add_reject("evse", path, _expected_record(path, evse), _excerpt(evse))
             return False, 0
-        _count_unknown("evse", evse, unknown)
+        tally.count("evse", evse)
         connectors = _children(path, "connectors", evse)
         evse_id = self._evse_id(evse.get("id"), evse.get("uid"))
         if evse_id is None:
             reason = f"has neither a usable id ({_kind(evse.get('id'))}) nor uid ({_kind(evse.get('uid'))})"
             for _, connector in connectors:
                 if isinstance(connector, dict):
-                    _count_unknown("connector", connector, unknown)
+                    tally.count("connector", connector)
             pieces.add_reject("evse", path, reason, _excerpt(evse), connectors_lost=len(connectors))
             return False, len(connectors)
-        pieces.add_evse(evse_id, self._status(evse.get("status")), self._status(evse.get("parkingsensor_status")))
-        return True, sum(not self._read_connector(*connector, unknown) for connector in connectors)
+        ids = [self._connector_id(*each, tally) for each in connectors]
+        usable = [(each, id_) for each, id_ in zip(connectors, ids, strict=True) if id_ is not None]
+        point, rows = self._master_of_evse(path, evse, [each for each, _ in usable], id_cs, tally)
+        sensor = self._status(evse.get("parkingsensor_status"))
+        pieces.add_evse(evse_id, self._status(evse.get("status")), sensor, point)
+        for ((_, connector), connector_id), row in zip(usable, rows, strict=True):
+            pieces.add_connector(connector_id, self._status(connector.get("status")), row)
+        return True, len(connectors) - len(usable)
 
-    def _read_connector(self, path: str, connector: Any, unknown: Counter[str]) -> bool:
-        pieces = self._pieces
+    def _connector_id(self, path: str, connector: Any, tally: "_Tally") -> int | None:
+        """The code of a connector's id; None, and a reject, where it cannot be used."""
         if not isinstance(connector, dict):
-            pieces.add_reject("connector", path, _expected_record(path, connector), _excerpt(connector))
-            return False
-        _count_unknown("connector", connector, unknown)
+            self._pieces.add_reject("connector", path, _expected_record(path, connector), _excerpt(connector))
+            return None
+        tally.count("connector", connector)
         connector_id = self._id("connector", connector.get("id"))
         if connector_id is None:
             reason = f"has no usable id ({_kind(connector.get('id'))})"
-            pieces.add_reject("connector", path, reason, _excerpt(connector))
-            return False
-        pieces.add_connector(connector_id, self._status(connector.get("status")))
-        return True
+            self._pieces.add_reject("connector", path, reason, _excerpt(connector))
+        return connector_id
 
     def _evse_id(self, evse_id: Any, uid: Any) -> int | None:
         code = self._id("evse", evse_id)
@@ -281,9 +393,30 @@ def _expected_record(path: str, value: Any) -> str:
     return f"expected {'an object' if path.endswith(']') else 'a list of objects'}, got {_kind(value)}"
 
 
-def _count_unknown(level: str, record: dict[str, Any], unknown: Counter[str]) -> None:
-    for key in record.keys() - _KNOWN[level]:
-        unknown[f"{level}.{_printable(key[:64])}"] += 1
+class _Tally:
+    """What is noted of a location beside its rows.
+
+    Attributes:
+        unknown: unknown keys as ``evse.foo``, with how often they come.
+        keys_present: which known keys some record has, as bits.
+        values: values that cannot be used: (path, reason, value).
+    """
+
+    def __init__(self) -> None:
+        self.unknown: Counter[str] = Counter()
+        self.keys_present = 0
+        self.values: list[tuple[str, str, Any]] = []
+
+    def count(self, level: str, record: Mapping[str, Any]) -> None:
+        bits = _BITS[level]
+        for key in record:
+            if bit := bits.get(key):
+                self.keys_present |= bit
+            else:
+                self.unknown[f"{level}.{_printable(key[:64])}"] += 1
+
+    def below(self, path: str) -> Reject:
+        return lambda key, reason, value: self.values.append((f"{path}{key}", reason, value))
 
 
 def _kind(value: Any) -> str:

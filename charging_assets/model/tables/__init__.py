@@ -17,7 +17,7 @@ from charging_assets.model.tables.declare import METADATA
 from charging_assets.model.tables import raw, status, master, trust  # noqa: F401
 # isort: on
 
-__all__ = ["METADATA", "SCHEMA_VERSION", "is_dated", "key_of", "table"]
+__all__ = ["METADATA", "SCHEMA_VERSION", "is_dated", "key_of", "made_from", "table"]
 
 SCHEMA_VERSION = 2
 """Raised whenever a column is added; written into the footer of every table file."""
@@ -43,3 +43,8 @@ def is_dated(tab: Table) -> bool:
 def key_of(tab: Table) -> tuple[str, ...]:
     """Names of the key's columns, in order; rows of a table file are sorted by them."""
     return tuple(column.name for column in tab.primary_key.columns)
+
+
+def made_from(tab: Table) -> tuple[str, ...]:
+    """Names of the tables that it is made from."""
+    return tuple(tab.info["made_from"])

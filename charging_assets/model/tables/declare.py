@@ -77,14 +77,26 @@ def declare(
     key: tuple[str, ...],
     group: str,
     dated: bool,
+    made_from: tuple[str, ...] = (),
     computed: dict[str, tuple[str, str]] | None = None,
 ) -> Table:
-    """One table. `key` is also the order of its rows; `computed` names view columns: {name: (SQL, documentation)}."""
+    """One table.
+
+    Args:
+        name: of the table, its asset and its folder in the lake.
+        doc: what one row is, and why it is there.
+        *columns: in their order, new ones last.
+        key: columns that identify a row; also the order of the rows.
+        group: of the asset.
+        dated: whether there is a partition per query date.
+        made_from: tables that it is made from. A dated table is never made from an undated one.
+        computed: columns that only views have: {name: (SQL, documentation)}.
+    """
     return Table(
         name,
         METADATA,
         *columns,
         PrimaryKeyConstraint(*key, name=f"{name}_key"),
         comment=doc,
-        info={"group": group, "dated": dated, "computed": computed or {}},
+        info={"group": group, "dated": dated, "made_from": made_from, "computed": computed or {}},
     )

@@ -178,6 +178,7 @@ master_observations = declare(
     key=("level", "source", "feed", "id", "first_seen"),
     group="master",
     dated=True,
+    made_from=("raw_snapshots",),
 )
 
 charging_station = declare(
@@ -189,6 +190,7 @@ charging_station = declare(
     key=("id_cs",),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 charging_point = declare(
@@ -201,6 +203,7 @@ charging_point = declare(
     key=("id_cp",),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 connector = declare(
@@ -212,6 +215,7 @@ connector = declare(
     key=("id_connector",),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 _HISTORY = (
@@ -229,6 +233,7 @@ charging_station_history = declare(
     key=("id_cs", "valid_from"),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 charging_point_history = declare(
@@ -242,6 +247,7 @@ charging_point_history = declare(
     key=("id_cp", "valid_from"),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 connector_history = declare(
@@ -254,6 +260,7 @@ connector_history = declare(
     key=("id_connector", "valid_from"),
     group="master",
     dated=False,
+    made_from=("master_observations",),
 )
 
 
@@ -278,6 +285,7 @@ time_table = declare(
     key=("query_time",),
     group="master",
     dated=False,
+    made_from=("poll_log",),
 )
 
 public_holiday = declare(
@@ -289,6 +297,7 @@ public_holiday = declare(
     key=("date", "state"),
     group="master",
     dated=False,
+    made_from=("poll_log",),
 )
 
 

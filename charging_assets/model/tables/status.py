@@ -25,6 +25,7 @@ status_chargingpoints = declare(
     key=("id_chargingpoint", "query_time"),
     group="status",
     dated=True,
+    made_from=("raw_snapshots",),
     computed={
         "id_status_cp": (
             "id_chargingpoint || '@' || epoch(query_time)::BIGINT",
@@ -44,6 +45,7 @@ status_connectors = declare(
     key=("id_connector", "query_time"),
     group="status",
     dated=True,
+    made_from=("raw_snapshots",),
     computed={
         "id_status_connectors": (
             "id_connector || '@' || epoch(query_time)::BIGINT",
@@ -98,9 +100,15 @@ poll_log = declare(
         "Values of used records that cannot be what they should; see `rejected_records`.",
         unit="values",
     ),
+    text(
+        "absent_key_names",
+        "Known keys that no record of the answer had, e.g. `evse.parkingsensor_status`; null when none.",
+        nullable=True,
+    ),
     key=("query_time", "source", "feed", "poll_id"),
     group="status",
     dated=True,
+    made_from=("raw_snapshots",),
 )
 
 rejected_records = declare(
@@ -123,6 +131,7 @@ rejected_records = declare(
     key=("query_time", "source", "feed", "poll_id", "path"),
     group="status",
     dated=True,
+    made_from=("raw_snapshots",),
 )
 
 current_status = declare(
@@ -151,4 +160,5 @@ current_status = declare(
     key=("id_chargingpoint",),
     group="status",
     dated=False,
+    made_from=("raw_snapshots",),
 )

@@ -61,6 +61,7 @@ feed_health = declare(
     key=("source", "feed"),
     group="reports",
     dated=True,
+    made_from=("status_chargingpoints", "poll_log"),
 )
 
 frozen_spans = declare(
@@ -86,4 +87,5 @@ frozen_spans = declare(
     key=("source", "feed", "id_cp", "start_time"),
     group="reports",
     dated=True,
+    made_from=("status_chargingpoints", "poll_log"),
 )
