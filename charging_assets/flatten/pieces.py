@@ -143,18 +143,3 @@ class Pieces:
         self.unknown_name.append(unknown_name)
         self.values_rejected.append(values_rejected)
         return len(self.location_id) - 1
-
-    def drop_unfinished(self) -> None:
-        """Forget the rows added since the last `end_piece`: the quick way of reading gave up half-way."""
-        evses, connectors, rejects = (
-            ends[-1] if ends else 0 for ends in (self.evse_ends, self.connector_ends, self.reject_ends)
-        )
-        for column in (self.evse_id, self.evse_status, self.evse_sensor, self.evse_master):
-            del column[evses:]
-        for column in (self.connector_id, self.connector_status, self.connector_master):
-            del column[connectors:]
-        for column in (
-            *(self.reject_level, self.reject_path, self.reject_reason, self.reject_excerpt),
-            self.reject_connectors,
-        ):
-            del column[rejects:]

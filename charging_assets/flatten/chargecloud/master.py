@@ -8,10 +8,11 @@ and said, never guessed and never zero. `reservable` and the capability RESERVAB
 no master data.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from charging_assets.flatten.pieces import MasterRow
 from charging_assets.model.tables.master import POWER_CLASSES
@@ -124,21 +125,19 @@ def power_of(connector: Mapping[str, Any], reject: Reject) -> tuple[float | None
 
 def _text(record: Mapping[str, Any], key: str, reject: Reject, path: str = "") -> str | None:
     value = record.get(key)
-    if value is None:
+    if value is None or value == "":
         return None
+    if type(value) is str:
+        text = value.strip()
+        return None if text in ("", "-") else text if text.isprintable() else _storable(text)
     if type(value) is int or type(value) is float:
         return str(value)
-    if type(value) is not str:
-        reject(f"{path}.{key}", "expected a text", value)
-        return None
-    text = value.strip()
-    return None if text in ("", "-") else _storable(text)
+    reject(f"{path}.{key}", "expected a text", value)
+    return None
 
 
 def _storable(text: str) -> str:
     """Text that every warehouse takes: without control characters, but line breaks, and without half characters."""
-    if text.isprintable():
-        return text
     return "".join(
         char if char.isprintable() or char in "\r\n\t" or (char.isspace() and char > "\x7f") else f"\\u{ord(char):04x}"
         for char in text
@@ -255,4 +254,4 @@ def _of_period(name: str, value: str | int) -> str | int:
 
 
 def _json(value: Any) -> str | None:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else None
+    return msgspec.json.encode(value).decode() if value else None

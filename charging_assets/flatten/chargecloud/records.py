@@ -3,10 +3,9 @@
 Read quickly with typed decoding, where everything has its documented form; else carefully, record by record, so that
 one bad record costs itself and its children only. Both ways give the same rows for what is good.
 
-What the master data of a location are is looked up by its text without statuses, which repeats itself all day.
+A text that differs from an earlier one of its location in statuses only is not parsed at all (`forms`).
 """
 
-import hashlib
 import json
 import math
 from array import array
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Raw, Struct
 
+from charging_assets.flatten.chargecloud.forms import Form, cut, spot_of
 from charging_assets.flatten.chargecloud.master import (
     Reject,
     connector_row,
@@ -87,16 +87,8 @@ KNOWN_KEYS = tuple(f"{level}.{key}" for level, keys in _KNOWN.items() for key in
 """All known keys; key `n` is bit `n` of `Pieces.keys_present`."""
 _BITS = {level: {key: 1 << KNOWN_KEYS.index(f"{level}.{key}") for key in keys} for level, keys in _KNOWN.items()}
 
-_REMEMBERED = 250_000
-"""Locations whose master data is remembered before starting afresh."""
-
-# What may change with a status. Keys stay, and the capability goes only where it is the last one, before the key that
-# follows: so texts that are equal without it have equal master data, whatever else they hold.
-_VOLATILE = (
-    *((f'"status":"{status}"'.encode(), b'"status":') for status in ("AVAILABLE", "CHARGING", "OUTOFORDER", "UNKNOWN")),
-    *((f'"reservable":{value}'.encode(), b'"reservable":') for value in ("true", "false")),
-    (b',"RESERVABLE"],"physical_reference"', b'],"physical_reference"'),
-)
+_FORMS = 100_000
+"""Locations whose form is remembered before starting afresh: about 300 MiB."""
 
 
 class _Master(NamedTuple):
@@ -114,10 +106,11 @@ class LocationReader:
     def __init__(self, pieces: Pieces, source: str) -> None:
         self._pieces = pieces
         self._source = source
-        self._masters: dict[bytes, _Master | None] = {}
+        self._forms: dict[bytes, Form] = {}
         self._decode = msgspec.json.Decoder(_Location).decode
-        # What the JSON value of an id or status becomes; ids that cannot be used are None.
-        self._statuses: dict[str | None, int] = {None: NULL}
+        self._words: dict[bytes, int] = {}
+        self._key_sets: dict[tuple[str, ...], int] = {}
+        # What the JSON value of an id becomes; ids that cannot be used are None.
         self._ids: dict[str, dict[str | int, int | None]] = {"location": {}, "evse": {}, "connector": {}}
         self._vocabularies = {
             "location": pieces.location_ids,
@@ -131,60 +124,78 @@ class LocationReader:
         `text` may be anything and what is unusable is rejected; but with `is_guess`, text that is not exactly one JSON
         value is not flattened at all, and the result is None.
         """
+        head = text[: text.find(b",")]  # has the id, if that comes first
+        form = self._forms.get(head)
+        if form is not None and (found := form.statuses(text, self._words)) is not None:
+            return self._read_by_form(form, found)
         try:
             location = self._decode(text)
         except _UNREADABLE:
             if is_guess and not _is_one_value(text):
                 return None
             return self._read_carefully(text)
-        piece = self._read_quickly(location, text)
-        if piece is None:
-            self._pieces.drop_unfinished()
+        form = self._form(location, text)
+        if form is None:
             return self._read_carefully(text)
-        return piece
+        if len(self._forms) >= _FORMS:
+            self._forms.clear()
+        self._forms[head] = form
+        found = form.statuses(text, self._words)
+        assert found is not None, "a form matches the text that it was made of"
+        return self._read_by_form(form, found)
 
-    def _read_quickly(self, location: Any, text: bytes) -> int | None:
-        # Only what was seen before is looked up here, without a call: this is where a changing day spends its time.
+    def _read_by_form(self, form: Form, found: list[int]) -> int:
         pieces = self._pieces
-        statuses, evse_ids, connector_ids = self._statuses, self._ids["evse"], self._ids["connector"]
-        location_id = self._id("location", location.id)
-        if location_id is None:
-            return None
-        master = self._master(text)
-        if master is None:
-            return None
-        for evse in location.evses or ():
-            evse_id = evse_ids.get(evse.id)
-            if evse_id is None and (evse_id := self._evse_id(evse.id, evse.uid)) is None:
-                return None
-            status, sensor = evse.status, evse.parkingsensor_status
-            pieces.evse_id.append(evse_id)
-            pieces.evse_status.append(statuses[status] if status in statuses else self._status(status))
-            pieces.evse_sensor.append(statuses[sensor] if sensor in statuses else self._status(sensor))
-            for connector in evse.connectors or ():
-                connector_id = connector_ids.get(connector.id)
-                if connector_id is None and (connector_id := self._id("connector", connector.id)) is None:
-                    return None
-                status = connector.status
-                pieces.connector_id.append(connector_id)
-                pieces.connector_status.append(statuses[status] if status in statuses else self._status(status))
-        pieces.evse_master.extend(master.points)
-        pieces.connector_master.extend(master.connectors)
-        return pieces.end_piece(location_id, master=master.station, keys_present=master.keys_present)
+        pieces.evse_id.extend(form.evse_id)
+        pieces.evse_status.extend([found[spot] for spot in form.evse_spot])
+        pieces.evse_sensor.extend([found[spot] for spot in form.sensor_spot])
+        pieces.evse_master.extend(form.point)
+        pieces.connector_id.extend(form.connector_id)
+        pieces.connector_status.extend([found[spot] for spot in form.connector_spot])
+        pieces.connector_master.extend(form.connector)
+        return pieces.end_piece(form.location_id, master=form.station, keys_present=form.keys_present)
 
-    def _master(self, text: bytes) -> _Master | None:
-        """The master data of a location in which every record can be used; None where some value of it cannot."""
-        lasting = text
-        for volatile, kept in _VOLATILE:
-            lasting = lasting.replace(volatile, kept)
-        digest = hashlib.sha256(lasting).digest()
-        try:
-            return self._masters[digest]
-        except KeyError:
-            if len(self._masters) >= _REMEMBERED:
-                self._masters.clear()
-            master = self._masters[digest] = self._read_master(text)
-            return master
+    def _form(self, location: Any, text: bytes) -> Form | None:
+        """The form of a location in which every record and every value can be used, else None."""
+        location_id = self._id("location", location.id)
+        parts = cut(text)
+        master = self._read_master(text)
+        if location_id is None or parts is None or master is None:
+            return None
+        nothing = len(parts.words)
+        evse_id, connector_id = array("i"), array("i")
+        spots: tuple[list[int | None], list[int | None], list[int | None]] = ([], [], [])
+        for evse in self._decode(parts.marked).evses or ():
+            if (code := self._evse_id(evse.id, evse.uid)) is None:
+                return None
+            evse_id.append(code)
+            spots[0].append(spot_of(evse.status, nothing))
+            spots[1].append(spot_of(evse.parkingsensor_status, nothing))
+            for connector in evse.connectors or ():
+                if (code := self._id("connector", connector.id)) is None:
+                    return None
+                connector_id.append(code)
+                spots[2].append(spot_of(connector.status, nothing))
+        evse_spot, sensor_spot, connector_spot = ([spot for spot in column if spot is not None] for column in spots)
+        if sum(map(len, spots)) != len(evse_spot) + len(sensor_spot) + len(connector_spot):
+            return None
+        for word in parts.words:
+            if word not in self._words:
+                self._words[word] = self._status(word.decode())
+        return Form(
+            parts.steps,
+            parts.tail,
+            location_id,
+            master.station,
+            master.keys_present,
+            evse_id,
+            evse_spot,
+            sensor_spot,
+            master.points,
+            connector_id,
+            connector_spot,
+            master.connectors,
+        )
 
     def _read_master(self, text: bytes) -> _Master | None:
         try:
@@ -192,19 +203,27 @@ class LocationReader:
         except _UNREADABLE:  # in a value that the typed decoding skipped
             return None
         tally = _Tally()
-        tally.count("location", location)
+        reject = tally.below("")  # that there is something is enough: where it is, is read carefully
         source_id, id_cs = self._station_ids(location)
+        keys = self._keys_of("location", location)
         points, connectors = array("i"), array("i")
-        for path, evse in _children("", "evses", location):
-            children = _children(path, "connectors", evse)
-            point, rows = self._master_of_evse(path, evse, children, id_cs, tally)
+        for evse in location.get("evses") or ():
+            plugs = evse.get("connectors") or ()
+            point, rows = self._master_of_evse(evse, id_cs, reject, [(plug, reject) for plug in plugs])
             points.append(point)
             connectors.extend(rows)
-            tally.count("evse", evse)
-            for _, connector in children:
-                tally.count("connector", connector)
-        station = self._pieces.station_rows[station_row(location, source_id or "", tally.below(""))]
-        return None if tally.values else _Master(station, points, connectors, tally.keys_present)
+            keys |= self._keys_of("evse", evse)
+            for plug in plugs:
+                keys |= self._keys_of("connector", plug)
+        station = self._pieces.station_rows[station_row(location, source_id or "", reject)]
+        return None if tally.values else _Master(station, points, connectors, keys)
+
+    def _keys_of(self, level: str, record: Mapping[str, Any]) -> int:
+        """Which known keys a record has that has no others, as bits."""
+        keys = level, *record
+        if (present := self._key_sets.get(keys)) is None:
+            present = self._key_sets[keys] = sum(_BITS[level][key] for key in record)
+        return present
 
     def _station_ids(self, location: Mapping[str, Any]) -> tuple[str, int] | tuple[None, None]:
         source_id = _usable_id(location.get("id"))
@@ -212,21 +231,20 @@ class LocationReader:
 
     def _master_of_evse(
         self,
-        path: str,
         evse: Mapping[str, Any],
-        connectors: Iterable[tuple[str, Mapping[str, Any]]],
         id_cs: int | None,
-        tally: "_Tally",
+        reject: Reject,
+        connectors: Iterable[tuple[Mapping[str, Any], Reject]],
     ) -> tuple[int, list[int]]:
-        """Codes of the rows of a usable EVSE and of its usable connectors, given with their paths."""
+        """Codes of the rows of a usable EVSE and of its usable connectors."""
         key, uid = _usable_id(evse.get("id")), _usable_id(evse.get("uid"))
         id_cp = key or f"uid:{uid}"
         rows, powers = [], []
-        for connector_path, connector in connectors:
-            reject = tally.below(connector_path)
-            powers.append(power_of(connector, reject))
-            rows.append(self._pieces.connector_rows[connector_row(connector, id_cp, powers[-1], reject)])
-        return self._pieces.point_rows[point_row(evse, id_cs, uid, key, powers, tally.below(path))], rows
+        for connector, reject_connector in connectors:
+            power = power_of(connector, reject_connector)
+            powers.append(power)
+            rows.append(self._pieces.connector_rows[connector_row(connector, id_cp, power, reject_connector)])
+        return self._pieces.point_rows[point_row(evse, id_cs, uid, key, powers, reject)], rows
 
     def _read_carefully(self, text: bytes) -> int:
         pieces = self._pieces
@@ -287,7 +305,8 @@ class LocationReader:
             return False, len(connectors)
         ids = [self._connector_id(*each, tally) for each in connectors]
         usable = [(each, id_) for each, id_ in zip(connectors, ids, strict=True) if id_ is not None]
-        point, rows = self._master_of_evse(path, evse, [each for each, _ in usable], id_cs, tally)
+        plugs = [(plug, tally.below(plug_path)) for (plug_path, plug), _ in usable]
+        point, rows = self._master_of_evse(evse, id_cs, tally.below(path), plugs)
         sensor = self._status(evse.get("parkingsensor_status"))
         pieces.add_evse(evse_id, self._status(evse.get("status")), sensor, point)
         for ((_, connector), connector_id), row in zip(usable, rows, strict=True):
@@ -328,11 +347,7 @@ class LocationReader:
             return NULL
         if type(value) is not str:
             return self._pieces.statuses[_excerpt(value)]
-        try:
-            return self._statuses[value]
-        except KeyError:
-            code = self._statuses[value] = self._pieces.statuses[_printable(value)]
-            return code
+        return self._pieces.statuses[_printable(value)]
 
 
 def _is_one_value(text: bytes) -> bool:
