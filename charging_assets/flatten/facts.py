@@ -203,6 +203,7 @@ class Level:
         rank[[code for _, code in used]] = np.arange(len(used), dtype=np.int32)
         self._id = rank[id_codes]
         self._duplicates: _Longs | None = None
+        self._in_order: tuple[Ints, Ints, _Longs] | None = None
         self.usable = np.bincount(self._answer, minlength=len(observations.seen))
         """Per answer: records that were not rejected, duplicates included."""
 
@@ -268,11 +269,16 @@ class Level:
 
     def _sorted(self, first: int, end: int) -> tuple[Ints, Ints, _Longs]:
         """The rows of ids from `first` to `end`, by (id, answer): id, answer, source row."""
+        if self._in_order is not None:
+            return self._in_order
         rows = None if end - first == len(self._texts) else np.flatnonzero((self._id >= first) & (self._id < end))
         ids = self._id if rows is None else self._id[rows]
         order = _order_by(ids)
         chosen = order if rows is None else rows[order]
-        return ids[order], self._answer[chosen], self._source_row[chosen]
+        in_order = ids[order], self._answer[chosen], self._source_row[chosen]
+        if rows is None:  # all of them: spans and runs need the same
+            self._in_order = in_order
+        return in_order
 
 
 def ranges(counts: _Longs, at_most: int) -> Iterator[tuple[int, int]]:

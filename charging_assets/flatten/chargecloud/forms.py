@@ -8,7 +8,7 @@ read of it is equal too: so this is exact, like comparing whole texts.
 import re
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from charging_assets.flatten.pieces import NULL
@@ -48,8 +48,10 @@ class Form:
     connector_id: "array[int]"
     connector_spot: list[int]
     connector: "array[int]"
+    pieces: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """Pieces that were made, by their statuses."""
 
-    def statuses(self, text: bytes, codes: Mapping[bytes, int]) -> list[int] | None:
+    def statuses(self, text: bytes, codes: Mapping[bytes, int]) -> tuple[int, ...] | None:
         """The codes of the statuses in `text` by spot, and `NULL`; None if it is another text, or has other words."""
         found = []
         position = 0
@@ -76,7 +78,7 @@ class Form:
         if text[position:] != self.tail:
             return None
         found.append(NULL)
-        return found
+        return tuple(found)
 
 
 class Cut(NamedTuple):

@@ -9,7 +9,8 @@ no master data.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,6 +29,8 @@ _HOURS = {
     "exceptional_openings": ("period_begin", "period_end"),
     "exceptional_closings": ("period_begin", "period_end"),
 }
+_PLENTY = 4096
+"""Different lists, powers and amounts that are remembered: there are few."""
 _SEPARATORS = str.maketrans("", "", "*-_ ")
 
 
@@ -117,10 +120,15 @@ def power_of(connector: Mapping[str, Any], reject: Reject) -> tuple[float | None
     """Power of a connector in kW, and its class."""
     kw = _number(connector, "max_power", _MOST_KW, "kW", reject)
     kind = connector.get("power_type")
-    current = kind.strip()[:2].upper() if isinstance(kind, str) else ""
-    if kw is None or current not in _LIMITS_KW:
-        return kw, None
-    return kw, next(name for name, limit in zip(_CLASSES[current], _LIMITS_KW[current], strict=True) if kw <= limit)
+    return kw, None if kw is None or type(kind) is not str else _power_class(kw, kind)
+
+
+@lru_cache(_PLENTY)
+def _power_class(kw: float, kind: str) -> str | None:
+    current = kind.strip()[:2].upper()
+    if current not in _LIMITS_KW:
+        return None
+    return next(name for name, limit in zip(_CLASSES[current], _LIMITS_KW[current], strict=True) if kw <= limit)
 
 
 def _text(record: Mapping[str, Any], key: str, reject: Reject, path: str = "") -> str | None:
@@ -163,7 +171,7 @@ def _number(record: Mapping[str, Any], key: str, most: int, unit: str, reject: R
     value = record.get(key)
     if value is None or (type(value) is str and value.strip() in ("", "-")):
         return None
-    number = _parsed(value)
+    number = _parsed(value) if isinstance(value, Hashable) else None
     if number is None or not 0.5 <= number <= most:
         reject(f".{key}", f"expected {unit} from 1 to {most:,}", value)
         return None
@@ -174,13 +182,14 @@ def _degrees(record: Mapping[str, Any], key: str, most: int, path: str, reject: 
     value = record.get(key)
     if value is None or (type(value) is str and value.strip() in ("", "-")):
         return None
-    number = _parsed(value)
+    number = _parsed(value) if isinstance(value, Hashable) else None
     if number is None or not -most <= number <= most:
         reject(f"{path}.{key}", f"expected degrees from -{most} to {most}", value)
         return None
     return number
 
 
+@lru_cache(_PLENTY, typed=True)  # else 1 would find what True became
 def _parsed(value: Any) -> float | None:
     if type(value) is str:
         text = value.strip()
@@ -217,13 +226,17 @@ def _list(record: Mapping[str, Any], key: str, reject: Reject, *, without: str |
     if not isinstance(value, list):
         reject(f".{key}", "expected a list of texts", value)
         return None
-    texts = set()
-    for number, item in enumerate(value):
-        if type(item) is str:
-            texts.add(_storable(item.strip()))
-        else:
-            reject(f".{key}[{number}]", "expected a text", item)
-    return _json(sorted(texts - {"", "-", without}))
+    texts = tuple(item for item in value if type(item) is str)
+    if len(texts) != len(value):
+        for number, item in enumerate(value):
+            if type(item) is not str:
+                reject(f".{key}[{number}]", "expected a text", item)
+    return _set(texts, without)
+
+
+@lru_cache(_PLENTY)
+def _set(texts: tuple[str, ...], without: str | None) -> str | None:
+    return _json(sorted({_storable(text.strip()) for text in texts} - {"", "-", without}))
 
 
 def _opening_hours(opening_times: Mapping[str, Any], reject: Reject) -> str | None:
