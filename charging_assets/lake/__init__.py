@@ -7,7 +7,7 @@ from charging_assets.lake.errors import InvalidRows, LakeChanged, LakeError, Sch
 from charging_assets.lake.kind import Kind, WrongKind
 from charging_assets.lake.lake import Lake
 from charging_assets.lake.raw_files import RawRow, fingerprint_of
-from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter
+from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter, StoredPartition
 
 __all__ = [
     "InvalidRows",
@@ -21,6 +21,7 @@ __all__ = [
     "SchemaMismatch",
     "StageWriter",
     "StagedPartition",
+    "StoredPartition",
     "WrongKind",
     "fingerprint_of",
 ]

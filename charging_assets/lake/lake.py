@@ -22,11 +22,13 @@ from charging_assets.lake.tables import (
     PartitionKey,
     StagedPartition,
     StageWriter,
+    StoredPartition,
     is_partition_file,
     partition_path,
     partition_pattern,
     query_date_in,
     read_info,
+    read_stored,
     read_table,
 )
 from charging_assets.model.tables import SCHEMA_VERSION
@@ -111,6 +113,14 @@ class Lake:
             SchemaMismatch: the file has a column with another type than declared.
         """
         return _steadily(lambda: read_table(self._store, table, key, None, rows))
+
+    def stored(self, table: str, key: PartitionKey) -> StoredPartition | None:
+        """A partition as its file has it, whatever the model says, for whoever judges it; None when there is none.
+
+        Raises:
+            LakeError: the file is damaged.
+        """
+        return _steadily(lambda: read_stored(self._store, table, key))
 
     def info(self, table: str, key: PartitionKey) -> PartitionInfo | None:
         """What the footer of a partition says; None when there is no such partition.

@@ -6,7 +6,7 @@ versions of code and libraries: there is no wall time and no run id in it.
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -68,6 +68,16 @@ class StagedPartition:
     bytes: int
     inputs: str
     file: StagedFile
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPartition:
+    """A partition as its file has it, whatever the model says."""
+
+    info: PartitionInfo
+    schema: pa.Schema
+    row_groups: Iterator[pa.Table]
+    """All columns, to be used up once; each in one piece. Raises `LakeError` when the file is damaged."""
 
 
 def partition_path(table: str, key: PartitionKey) -> str:
@@ -219,8 +229,31 @@ def read_info(store: Store, table: str, key: PartitionKey) -> PartitionInfo | No
     except FileNotFoundError:
         return None
     with source, readable(partition_path(table, key), _REMEDY):
-        footer = pq.read_metadata(source)
-        size = source.size()
+        return _info(table, key, pq.read_metadata(source), source.size())
+
+
+def read_stored(store: Store, table: str, key: PartitionKey) -> StoredPartition | None:
+    """One version of a partition, for whoever judges it; see `Lake.stored`."""
+    path = partition_path(table, key)
+    try:
+        source = store.open(path)
+    except FileNotFoundError:
+        return None
+    with readable(path, _REMEDY):
+        file = pq.ParquetFile(source)
+        info = _info(table, key, file.metadata, source.size())
+        return StoredPartition(info, file.schema_arrow, _row_groups(path, source, file))
+
+
+def _row_groups(path: str, source: pa.NativeFile, file: pq.ParquetFile) -> Iterator[pa.Table]:
+    with source:
+        for number in range(file.num_row_groups):
+            with readable(path, _REMEDY):
+                group = file.read_row_group(number).unify_dictionaries().combine_chunks()
+            yield group
+
+
+def _info(table: str, key: PartitionKey, footer: pq.FileMetaData, size: int) -> PartitionInfo:
     said = {_SCHEMA_VERSION: b"0", _CODE_VERSION: b"", _INPUTS: b""} | (footer.metadata or {})
     return PartitionInfo(
         table,

@@ -618,6 +618,37 @@ def test_an_object_store_without_conditional_writes_is_found_out_before_the_firs
         s3_lake.check_writable()
 
 
+def test_a_partition_is_shown_as_its_file_has_it_whatever_the_model_says(any_lake: Lake, tmp_path: Path) -> None:
+    assert any_lake.stored(TABLE, DAY) is None
+    written = any_lake.write(TABLE, DAY, version(3), inputs="abc")
+    stored = any_lake.stored(TABLE, DAY)
+    assert stored is not None
+    assert stored.info == written
+    assert pa.concat_tables(stored.row_groups).to_pylist() == version(3).to_pylist()
+
+    odd = pa.table({"colour": ["red", "blue"]})
+    put_file(any_lake, tmp_path, odd)
+    stored = any_lake.stored(TABLE, DAY)
+    assert stored is not None
+    assert stored.schema == odd.schema
+    assert [group.to_pylist() for group in stored.row_groups] == [odd.to_pylist()]
+
+
+def test_a_partition_that_is_replaced_while_it_is_judged_stays_what_it_was(lake: Lake) -> None:
+    lake.write(TABLE, DAY, version(1))
+    stored = lake.stored(TABLE, DAY)
+    lake.write(TABLE, DAY, version(2))
+    assert stored is not None
+    assert pa.concat_tables(stored.row_groups).to_pylist() == version(1).to_pylist()
+
+
+def test_a_damaged_file_says_so_when_it_is_judged(lake: Lake) -> None:
+    lake.write(TABLE, DAY, version(1))
+    Path(lake.location(TABLE, DAY)).write_bytes(b"PAR1 and nothing")
+    with pytest.raises(LakeError, match="cannot be read"):
+        lake.stored(TABLE, DAY)
+
+
 def test_making_a_lake_touches_nothing(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"), tmp_path / "home")
     Lake("s3://no-such-bucket/prefix", tmp_path / "home")

@@ -1,0 +1,145 @@
+"""A small lake on which every check passes but one, and how to damage it past the lake's own checks.
+
+`DAY` is a healthy day; on `FROZEN_DAY` a feed is frozen, which the check `frozen_feeds` says.
+"""
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from charging_assets.calendar import day_bounds
+from charging_assets.derive.calendar_tables import public_holidays, time_table
+from charging_assets.derive.dimensions import dimensions
+from charging_assets.flatten.current import current_status
+from charging_assets.flatten.day import flatten_day
+from charging_assets.lake import Lake, PartitionKey
+from charging_assets.model.arrow import arrow_schema
+from charging_assets_tests.chargecloud_answers import answer, connector, evse, location
+from charging_assets_tests.raw_days import make_raw_poll
+
+WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY, TODAY = (dt.date(2026, 3, day) for day in (4, 10, 11, 12, 13))
+POLLS = 3
+NOW = day_bounds(TODAY)[0] + dt.timedelta(minutes=25)
+"""Five minutes after the last poll."""
+
+_POINTS = 250
+
+
+def make_sound_lake(folder: Path) -> Lake:
+    """Four days of two feeds and the first polls of a fifth, with all tables."""
+    lake = Lake(str(folder / "lake"), folder / "home")
+    for date in (WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY, TODAY):
+        for number in range(POLLS):
+            time = day_bounds(date)[0] + number * dt.timedelta(minutes=10)
+            make_raw_poll(lake, time, {"bonn": _bonn(date), "koeln": _koeln()})
+    for date in (WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY):
+        for staged in flatten_day(lake, date).values():
+            lake.publish(staged)
+        frozen = 2 if date == FROZEN_DAY else 0
+        lake.write("feed_health", date, feed_health(date, frozen), "made up")
+        lake.write("frozen_spans", date, frozen_spans(date, frozen), "made up")
+    for name, rows in dimensions(lake, active_days=2).items():
+        lake.write(name, None, rows)
+    lake.write("current_status", None, current_status(lake, NOW))
+    lake.write("time", None, time_table(lake))
+    lake.write("public_holiday", None, public_holidays(WEEK_BEFORE, DAY))
+    return lake
+
+
+def _bonn(date: dt.date) -> bytes:
+    """One EVSE of 251 is rejected. On `DAY` the last station, point and connector become something else."""
+    points = [location(str(1000 + n), [evse(f"DE*BN*E{n:03d}")]) for n in range(_POINTS)]
+    changed = date >= DAY
+    points[-1]["name"] = "New name" if changed else "Old name"
+    last = points[-1]["evses"][0]
+    last["floor_level"] = "2" if changed else "1"
+    last["connectors"][0]["max_power"] = 11 if changed else 22
+    nameless = {**evse(None, connectors=[]), "uid": None}
+    return answer(*points, location("2000", [nameless]))
+
+
+def _koeln() -> bytes:
+    return answer(location("3000", [evse("DE*K*E1", connectors=[connector("k1")]), evse("DE*K*E2", connectors=[])]))
+
+
+def table_of(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows of a table of the model."""
+    return pa.Table.from_pylist(rows, schema=arrow_schema(name))
+
+
+def feed_health(date: dt.date, frozen: int) -> pa.Table:
+    """Two feeds that answered everything; `frozen` points of bonn were frozen."""
+    start, end = day_bounds(date)
+    healthy: dict[str, Any] = {
+        "source": "chargecloud",
+        "query_date": date,
+        "state": "alive",
+        "polls_planned": POLLS,
+        "polls_answered": POLLS,
+        "polls_empty": 0,
+        "polls_failed": 0,
+        "polls_missing": 0,
+        "longest_gap_s": 600,
+        "points_seen": _POINTS,
+        "unknown_share": 0.0,
+        "changes": 30,
+        "expected_changes": 30.0,
+        "frozen_points": 0,
+        "frozen_share": 0.0,
+    }
+    freeze = {"freeze_kind": "whole", "freeze_start": start, "freeze_end": end, "frozen_points": frozen}
+    return table_of(
+        "feed_health", [{**healthy, "feed": "bonn", **(freeze if frozen else {})}, {**healthy, "feed": "koeln"}]
+    )
+
+
+def frozen_spans(date: dt.date, points: int) -> pa.Table:
+    """The first `points` points of bonn were frozen all day."""
+    start, end = day_bounds(date)
+    return table_of(
+        "frozen_spans",
+        [
+            {
+                "source": "chargecloud",
+                "feed": "bonn",
+                "id_cp": f"DE*BN*E{n:03d}",
+                "start_time": start,
+                "end_time": end,
+                "query_date": date,
+                "kind": "whole",
+                "freeze_start": start,
+                "freeze_end": end,
+                "expected_changes": 20.0,
+                "is_proven_later": False,
+                "polls": POLLS,
+            }
+            for n in range(points)
+        ],
+    )
+
+
+def rewrite(
+    lake: Lake, name: str, key: PartitionKey, change: Callable[[pa.Table], pa.Table], row_group_size: int | None = None
+) -> None:
+    """Put something else in place of a partition, as another program would; what its footer says stays."""
+    path = lake.location(name, key)
+    rows = pq.read_table(path)
+    footer = {key: value for key, value in pq.read_metadata(path).metadata.items() if key != b"ARROW:schema"}
+    changed = change(rows)
+    pq.write_table(changed.replace_schema_metadata(footer), path, row_group_size=row_group_size)
+
+
+def with_values(rows: pa.Table, column: str, values: dict[int, Any]) -> pa.Table:
+    """The rows with other values in one column, by row number (negative ones count from the end)."""
+    at = rows.column_names.index(column)
+    kind = rows.schema.field(column).type
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    all_values = rows[column].to_pylist()
+    for row, value in values.items():
+        all_values[row] = value
+    made = pa.array(all_values, plain)
+    return rows.set_column(at, pa.field(column, kind), made.dictionary_encode() if plain != kind else made)
