@@ -20,31 +20,11 @@ from dagster_pandas.constraints import (
     Constraint,
     ConstraintViolationException,
 )
-from sqlalchemy import Column, Double, Integer, Table
+from sqlalchemy import Column, Table
 
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.model.rules import bounds_of, words_of
 from charging_assets.model.tables import key_of, table
-from charging_assets.model.tables.master import POWER_CLASSES
-from charging_assets.model.tables.trust import FEED_STATES, FREEZE_KINDS
-
-_ACCEPTED = {
-    "power_class": POWER_CLASSES,
-    "feed_health.state": FEED_STATES,
-    "freeze_kind": FREEZE_KINDS,
-}
-"""Words by column, or by table and column."""
-
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "longitude": (-180, 180),
-    "latitude": (-90, 90),
-    "hour": (0, 23),
-    "day": (1, 31),
-    "week": (1, 53),
-    "month": (1, 12),
-    "weekday": (1, 7),
-    "minute_of_week": (0, 7 * 24 * 60 - 1),
-}
-"""By column; what else has a unit is not negative, and a share is at most 1."""
 
 _EXAMPLES = 3
 
@@ -130,20 +110,12 @@ def _constraints(declared: Table, col: Column[Any]) -> Iterator[Constraint]:
         yield _Values("no nulls", pd.Series.isna)
     if key_of(declared) == (col.name,):
         yield _Values("each value once", pd.Series.duplicated)
-    if words := _ACCEPTED.get(f"{declared.name}.{col.name}", _ACCEPTED.get(col.name)):
+    if words := words_of(declared).get(col.name):
         yield _Values(f"one of {', '.join(words)}", partial(_is_none_of, words=words))
-    if bounds := _bounds_of(col):
+    if bounds := bounds_of(declared).get(col.name):
         low, high = bounds
         rule = f"values of at least {low:g}" if high == float("inf") else f"values from {low:g} to {high:g}"
         yield _Values(rule, partial(_is_outside, low=low, high=high))
-
-
-def _bounds_of(col: Column[Any]) -> tuple[float, float] | None:
-    if col.name in _BOUNDS:
-        return _BOUNDS[col.name]
-    if col.name.endswith("_share"):
-        return 0, 1
-    return (0, float("inf")) if col.info["unit"] and isinstance(col.type, Integer | Double) else None
 
 
 def _is_none_of(values: pd.Series, words: Sequence[str]) -> pd.Series:

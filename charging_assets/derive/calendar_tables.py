@@ -12,9 +12,7 @@ import pyarrow.compute as pc
 from charging_assets.calendar import BERLIN
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import TIMESTAMP, arrow_schema
-
-STATES = ("BB", "BE", "BW", "BY", "HB", "HE", "HH", "MV", "NI", "NW", "RP", "SH", "SL", "SN", "ST", "TH")
-"""The federal states; `holidays` knows the city of Augsburg besides, whose peace festival is no state's holiday."""
+from charging_assets.model.tables.master import STATES
 
 
 def time_table(lake: Lake) -> pa.Table:

@@ -4,30 +4,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pyarrow.compute as pc
-from sqlalchemy import Date, Double, Integer, Table
+from sqlalchemy import Date, Table
 
 from charging_assets.calendar import day_bounds
-from charging_assets.derive.calendar_tables import STATES
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.model.rules import bounds_of, words_of
 from charging_assets.model.statuses import STATUS_CLASSES
 from charging_assets.model.tables import is_dated, key_of, made_from, table
-from charging_assets.model.tables.master import POWER_CLASSES
-from charging_assets.model.tables.trust import FEED_STATES, FREEZE_KINDS
 from charging_assets.quality.partition import ABSENT, RAW, Partition, Profile, key_text
 from charging_assets.quality.verdict import Check, Verdict, amount, failed, passed, some, warned
-
-_ACCEPTED: dict[str, tuple[str, ...]] = {
-    "status_class": (*sorted(set(STATUS_CLASSES.values())), "unknown"),
-    "outcome": ("ok", "empty", "failed", "unreadable", "unexpected"),
-    "rejected_records.level": ("location", "evse", "connector", "value"),
-    "master_observations.level": ("station", "point", "connector"),
-    "power_class": POWER_CLASSES,
-    "feed_health.state": FEED_STATES,
-    "freeze_kind": FREEZE_KINDS,
-    "kind": FREEZE_KINDS,
-    "public_holiday.state": STATES,
-}
-"""Our own words, by column, or by table and column."""
 
 _KNOWN: dict[str, frozenset[str]] = {
     "status_cp": frozenset((*STATUS_CLASSES, "UNKNOWN")),
@@ -36,17 +21,6 @@ _KNOWN: dict[str, frozenset[str]] = {
     "power_type": frozenset(("AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE", "DC")),
 }
 """Words of the sources that are understood, by column; a source may use others any day."""
-
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "hour": (0, 23),
-    "day": (1, 31),
-    "week": (1, 53),
-    "month": (1, 12),
-    "weekday": (1, 7),
-    "minute_of_week": (0, 7 * 24 * 60 - 1),
-    "http_status": (100, 599),
-}
-"""By column; what has a unit is not negative, and a share is at most 1."""
 
 _IN_ORDER = (
     ("first_seen", "last_seen"),
@@ -73,35 +47,18 @@ def declared_checks(name: str) -> Iterator[Check]:
     yield Check(name, "not_null", "Columns that must not be null are not.", _not_null, blocking=True)
     if is_dated(declared):
         yield Check(name, "query_date", "All rows are of the day of their partition.", _query_date, blocking=True)
-    if _words_of(declared):
-        columns = ", ".join(_words_of(declared))
+    if words_of(declared):
+        columns = ", ".join(words_of(declared))
         yield Check(name, "accepted_values", f"Only declared words are in {columns}.", _accepted_values)
     if known := ", ".join(_known_of(declared)):
         yield Check(name, "known_words", f"All words of the sources in {known} are known.", _known_words)
-    if _bounds_of(declared) or _pairs_of(declared):
+    if bounds_of(declared) or _pairs_of(declared):
         yield Check(name, "bounds", "Numbers are within their bounds, and times in order.", _bounds)
-
-
-def _words_of(declared: Table) -> dict[str, tuple[str, ...]]:
-    names = {col.name: (f"{declared.name}.{col.name}", col.name) for col in declared.columns}
-    return {name: _ACCEPTED[key] for name, keys in names.items() for key in keys if key in _ACCEPTED}
 
 
 def _known_of(declared: Table) -> list[str]:
     """Of dated tables only: they say on which day a new word came, and what is made from them has it too."""
     return [col.name for col in declared.columns if col.name in _KNOWN] if is_dated(declared) else []
-
-
-def _bounds_of(declared: Table) -> dict[str, tuple[float, float]]:
-    bounds = {}
-    for col in declared.columns:
-        if col.name in _BOUNDS:
-            bounds[col.name] = _BOUNDS[col.name]
-        elif col.name.endswith("_share"):
-            bounds[col.name] = (0.0, 1.0)
-        elif col.info["unit"] not in {None, "degrees"} and isinstance(col.type, Integer | Double):
-            bounds[col.name] = (0, float("inf"))
-    return bounds
 
 
 def _pairs_of(declared: Table) -> list[tuple[str, str]]:
@@ -189,7 +146,7 @@ def _query_date(partition: Partition, name: str) -> Verdict:
 
 def _accepted_values(partition: Partition, name: str) -> Verdict:
     profile = partition.profile(name)
-    accepted = _words_of(table(name))
+    accepted = words_of(table(name))
     wrong = [
         _counted(profile, column, word, count)
         for column, words in accepted.items()
@@ -236,7 +193,7 @@ def _counted(profile: Profile, column: str, word: str, count: int) -> str:
 
 def _bounds(partition: Partition, name: str) -> Verdict:
     profile, declared = partition.profile(name), table(name)
-    bounds = _bounds_of(declared)
+    bounds = bounds_of(declared)
     wrong = [
         f"{column} from {profile.bounds[column][0]} to {profile.bounds[column][1]}, expected {low:g} to {high:g}"
         for column, (low, high) in bounds.items()

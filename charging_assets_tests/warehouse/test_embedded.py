@@ -8,11 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from charging_assets.derive.calendar_tables import time_table
+from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import METADATA
 from charging_assets.warehouse import WarehouseError, connect, export_views, query
+from charging_assets_tests.raw_days import make_raw_day
 from charging_assets_tests.standins.s3 import S3Standin
 
 DAY = dt.date(2024, 10, 23)
@@ -47,6 +50,32 @@ def filled(lake: Lake) -> Lake:
     return lake
 
 
+@pytest.mark.parametrize(
+    ("date", "polls", "hours", "offsets"),
+    [
+        (dt.date(2026, 3, 29), 138, [0, 1, 3, 4], [False] * 12 + [True] * 126),
+        (dt.date(2026, 10, 25), 150, [0, 1, 2, 2, 3], [True] * 18 + [False] * 132),
+    ],
+)
+def test_the_time_table_is_right_on_the_days_on_which_clocks_change(
+    lake: Lake, date: dt.date, polls: int, hours: list[int], offsets: list[bool]
+) -> None:
+    make_raw_day(lake, date, polls=polls)
+    lake.publish(flatten_day(lake, date, ["poll_log"])["poll_log"])
+    lake.write("time", None, time_table(lake))
+
+    rows = answer(lake, 'select * from "time"')
+
+    assert len(rows) == polls
+    assert [row["hour"] for row in rows[::6]][: len(hours)] == hours
+    assert [row["is_dst"] for row in rows] == offsets
+    given = ("query_time", "hour", "day", "week", "month", "year", "weekday")
+    assert list(rows[0])[:7] == list(given)
+    week, month, day = (13, 3, 29) if date.month == 3 else (43, 10, 25)
+    assert tuple(rows[-1][name] for name in given[1:]) == (23, day, week, month, 2026, 7)
+    assert (rows[-1]["query_date"], rows[-1]["iso_year"], rows[-1]["minute_of_week"]) == (date, 2026, 10_070)
+
+
 def test_tables_are_named_as_in_the_model_with_the_computed_id_first(filled: Lake) -> None:
     first = answer(filled, "FROM status_chargingpoints ORDER BY id_chargingpoint, query_date LIMIT 1")[0]
     assert first == {
@@ -68,7 +97,7 @@ def test_a_table_without_partitions_is_empty_with_the_models_columns_and_types(l
     described = answer(lake, f"SELECT column_name, column_type FROM (DESCRIBE {table.name})")
     computed = dict.fromkeys(table.info["computed"], "varchar")
     expected = computed | {column.name: type_name(column) for column in table.columns}
-    sql_names = {"timestamptz": "TIMESTAMP WITH TIME ZONE"}
+    sql_names = {"timestamptz": "TIMESTAMP WITH TIME ZONE", "double precision": "DOUBLE"}
     assert [(row["column_name"], row["column_type"]) for row in described] == [
         (name, sql_names.get(kind, kind.upper())) for name, kind in expected.items()
     ]

@@ -13,6 +13,10 @@ POWER_CLASSES = ("AC 0-3.7", "AC 3.7-11", "AC 11-22", "AC 22-43", "DC 0-50", "DC
 """By type of current and power in kW, upper bounds included; AC above 43 kW is in AC's last."""
 
 
+STATES = ("BB", "BE", "BW", "BY", "HB", "HE", "HH", "MV", "NI", "NW", "RP", "SH", "SL", "SN", "ST", "TH")
+"""The federal states; `holidays` knows the city of Augsburg besides, whose peace festival is no state's holiday."""
+
+
 def _text(name: str, doc: str, *, few: bool = False) -> Column[Any]:
     return text(name, doc, nullable=True, few=few)
 
