@@ -38,18 +38,22 @@ class Inputs:
         self._raw: dict[dt.date, str] = {}
         self._infos: dict[tuple[str, PartitionKey], PartitionInfo | None] = {}
 
-    def fingerprint(self, name: str, query_date: dt.date) -> str:
-        """What a partition of the dated table `name` would be made from, as hex digest.
+    def fingerprint(self, name: str, key: PartitionKey) -> str:
+        """What a partition of the table `name` would be made from, as hex digest.
 
-        Of a derived table, also whether its day is over: until then, polls to come are not missing.
+        Of a derived dated table, also whether its day is over: until then, polls to come are not missing. Of an undated
+        table, all partitions of what it is made from; `current_status` is made from the last hours, and has none.
         """
-        if name in FLATTENED:
-            if query_date not in self._raw:
-                self._raw[query_date] = self._lake.raw.fingerprint(query_date)
-            return self._raw[query_date]
-        parts = [f"closed={is_closed(query_date, self._now)}"]
+        if name in FLATTENED and key is not None:
+            if key not in self._raw:
+                self._raw[key] = self._lake.raw.fingerprint(key)
+            return self._raw[key]
+        if made_from(table(name)) == ("raw_snapshots",):
+            return ""
+        parts = [] if key is None else [f"closed={is_closed(key, self._now)}"]
         for upstream in made_from(table(name)):
-            infos = [info for date in window(query_date) if (info := self._info(upstream, date))]
+            dates = self._lake.partitions(upstream) if key is None else window(key)
+            infos = [info for date in dates if (info := self._info(upstream, date))]
             parts += [f"{upstream} {i.key} {i.inputs} {i.schema_version} {i.code_version}" for i in infos]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
