@@ -5,10 +5,14 @@ from typing import Any
 
 import dagster as dg
 
-from charging_assets.defs import assets, jobs
+from charging_assets.defs import jobs
+from charging_assets.defs.assets import ASSETS
+from charging_assets.defs.checks import build_checks
+from charging_assets.defs.housekeeping import housekeeping
 from charging_assets.defs.io_managers import LakeIOManager
 from charging_assets.defs.resources import ChargecloudResource, LakeResource
-from charging_assets.defs.schedules import poll_schedule
+from charging_assets.defs.schedules import build_schedules
+from charging_assets.defs.sensors import build_sensors
 from charging_assets.settings import Settings
 
 
@@ -20,11 +24,12 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         "chargecloud": ChargecloudResource.from_settings(settings),
         **(resources or {}),
     }
-    schedule = poll_schedule(settings.interval_s)
     return dg.Definitions(
-        assets=[assets.raw_snapshots, assets.flatten, assets.current_status],
-        jobs=[jobs.poll_chargecloud, jobs.build_query_date],
-        schedules=[schedule] if schedule else [],
+        assets=ASSETS,
+        asset_checks=build_checks(),
+        jobs=[jobs.poll_chargecloud, jobs.build_query_date, jobs.refresh_dimensions, housekeeping],
+        schedules=build_schedules(settings),
+        sensors=build_sensors(settings),
         resources={**parts, "io_manager": LakeIOManager(lake=parts["lake"])},
         # Dagster's default starts a process per step, at about 10 s of CPU each; a step here takes a second or two.
         # What can go side by side is days, each in a run of its own.

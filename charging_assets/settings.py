@@ -4,7 +4,7 @@ import datetime as dt
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +12,8 @@ from charging_assets.calendar import BERLIN
 
 FEED_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """What a feed may be called: it becomes part of a URL and of file names."""
+
+_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+")
 
 DEFAULT_FEEDS = (
     *(
@@ -78,6 +80,18 @@ class Settings:
     """First partition of the dated assets."""
     contact: str | None
     """Put into the User-Agent, so that whoever runs the API can reach whoever polls it (`CHARGING_ASSETS_CONTACT`)."""
+    active_days: int
+    """A station is active that was seen on one of the last so many days on which its feed was."""
+    keep_logs_days: int
+    """Days for which logs of finished runs are kept; events of assets stay for ever."""
+    alert_email: tuple[str, ...]
+    """Who gets a mail when a run or a check fails; empty: nobody."""
+    alert_webhook: str | None = field(repr=False)
+    """Where a JSON text is posted when a run or a check fails. Who knows it may post: keep it out of logs."""
+    smtp_url: str | None = field(repr=False)
+    """Mail server, `smtp(s)://[user:password@]host[:port]`. Keep it out of logs."""
+    ui_url: str | None
+    """Where people reach the Dagster UI; messages link to it (`CHARGING_ASSETS_UI_URL`)."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -92,6 +106,7 @@ class Settings:
             return source.get(name, "").strip() or default
 
         home = Path(get("CHARGING_ASSETS_HOME", ".charging_assets")).expanduser().absolute()
+        smtp_url = _smtp_url(get("CHARGING_ASSETS_SMTP_URL", ""))
         return cls(
             home=home,
             lake=_lake(get("CHARGING_ASSETS_LAKE", str(home / "lake"))),
@@ -105,6 +120,14 @@ class Settings:
             interval_s=_interval(get("CHARGING_ASSETS_INTERVAL_S", "600")),
             first_date=_first_date(get("CHARGING_ASSETS_FIRST_DATE", "2018-01-01")),
             contact=_contact(get("CHARGING_ASSETS_CONTACT", "")),
+            active_days=_days("CHARGING_ASSETS_ACTIVE_DAYS", get("CHARGING_ASSETS_ACTIVE_DAYS", "2"), most=365),
+            keep_logs_days=_days(
+                "CHARGING_ASSETS_KEEP_LOGS_DAYS", get("CHARGING_ASSETS_KEEP_LOGS_DAYS", "14"), most=3650
+            ),
+            alert_email=_alert_email(get("CHARGING_ASSETS_ALERT_EMAIL", ""), smtp_url),
+            alert_webhook=_alert_webhook(get("CHARGING_ASSETS_ALERT_WEBHOOK", "")),
+            smtp_url=smtp_url,
+            ui_url=_optional_url("CHARGING_ASSETS_UI_URL", get("CHARGING_ASSETS_UI_URL", "")),
         )
 
 
@@ -120,6 +143,13 @@ def check_feed(name: str) -> str:
             "(e.g. 'koeln', 'SW-Stuttgart')"
         )
     return name
+
+
+def without_secrets(url: str) -> str:
+    """A URL as people may see it: scheme, host and port; whatever else it has may be, or hold, a password."""
+    parts = urlsplit(url)
+    is_more = parts.path.strip("/") or parts.query
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{'/…' if is_more else ''}"
 
 
 def _lake(text: str) -> str:
@@ -185,3 +215,63 @@ def _contact(text: str) -> str | None:
             f"CHARGING_ASSETS_CONTACT={text!r}: expected an e-mail address or URL of at most 200 ASCII characters"
         )
     return text or None
+
+
+def _days(name: str, text: str, *, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        raise SettingsError(f"{name}={text!r}: expected whole days from 1 to {most}")
+    return int(text)
+
+
+def _alert_email(text: str, smtp_url: str | None) -> tuple[str, ...]:
+    addresses = tuple(dict.fromkeys(address.strip() for address in text.split(",") if address.strip()))
+    for address in addresses:
+        if not _ADDRESS.fullmatch(address):
+            raise SettingsError(
+                f"CHARGING_ASSETS_ALERT_EMAIL={text!r}: expected e-mail addresses, separated by commas, e.g. "
+                "ops@example.org"
+            )
+    if addresses and smtp_url is None:
+        raise SettingsError(
+            f"CHARGING_ASSETS_ALERT_EMAIL={text!r} needs a mail server: expected CHARGING_ASSETS_SMTP_URL to be set, "
+            "e.g. to smtp://user:password@mail.example.org:587"
+        )
+    return addresses
+
+
+def _smtp_url(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme in ("smtp", "smtps") and parts.hostname and (parts.port is None or parts.port > 0)
+        is_right = is_right and parts.path in ("", "/") and not parts.query and not parts.fragment
+        is_right = is_right and (parts.username is None) == (parts.password is None)
+    except ValueError:  # a port that is none
+        is_right = False
+    if not is_right:  # the value holds a password and is not repeated
+        raise SettingsError(
+            "CHARGING_ASSETS_SMTP_URL (not shown, it may hold a password): expected smtp://host[:port], "
+            "smtp://user:password@host[:port], or smtps:// where the server speaks TLS from the first byte; write "
+            "special characters of user and password as %XX"
+        )
+    return text
+
+
+def _alert_webhook(text: str) -> str | None:
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        is_right = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_right = False
+    if not is_right:  # the value is a secret and is not repeated
+        raise SettingsError(
+            "CHARGING_ASSETS_ALERT_WEBHOOK (not shown, it may hold a secret): expected http(s)://host[:port]/path"
+        )
+    return text
+
+
+def _optional_url(name: str, text: str) -> str | None:
+    return _url(name, text) if text else None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from charging_assets.settings import Settings, SettingsError, check_feed
+from charging_assets.settings import Settings, SettingsError, check_feed, without_secrets
 
 
 def test_everything_has_a_default() -> None:
@@ -16,6 +16,8 @@ def test_everything_has_a_default() -> None:
     assert settings.interval_s == 600
     assert settings.source == "chargecloud"
     assert settings.first_date == dt.date(2018, 1, 1)
+    assert (settings.active_days, settings.keep_logs_days) == (2, 14)
+    assert (settings.alert_email, settings.alert_webhook, settings.smtp_url, settings.ui_url) == ((), None, None, None)
     assert len(settings.feeds) == 39
     assert "SW-Stuttgart" in settings.feeds
 
@@ -34,6 +36,12 @@ def test_values_are_taken_from_the_environment() -> None:
             "CHARGING_ASSETS_FEEDS": "koeln, bonn,koeln",
             "CHARGING_ASSETS_INTERVAL_S": "300",
             "CHARGING_ASSETS_CONTACT": "me@example.org",
+            "CHARGING_ASSETS_ACTIVE_DAYS": "7",
+            "CHARGING_ASSETS_KEEP_LOGS_DAYS": "365",
+            "CHARGING_ASSETS_ALERT_EMAIL": "ops@example.org, dev@example.org,ops@example.org",
+            "CHARGING_ASSETS_ALERT_WEBHOOK": "https://hooks.example.org/services/x",
+            "CHARGING_ASSETS_SMTP_URL": "smtp://bot:secret@mail.example.org:587",
+            "CHARGING_ASSETS_UI_URL": "http://dagster.example.org/",
         }
     )
     assert settings.lake == "s3://bucket/lake"
@@ -41,6 +49,11 @@ def test_values_are_taken_from_the_environment() -> None:
     assert (settings.source, settings.chargecloud_url) == ("simulator", "http://localhost:8000")
     assert settings.feeds == ("koeln", "bonn")
     assert (settings.interval_s, settings.contact) == (300, "me@example.org")
+    assert (settings.active_days, settings.keep_logs_days) == (7, 365)
+    assert settings.alert_email == ("ops@example.org", "dev@example.org")
+    assert settings.alert_webhook == "https://hooks.example.org/services/x"
+    assert settings.smtp_url == "smtp://bot:secret@mail.example.org:587"
+    assert settings.ui_url == "http://dagster.example.org"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +73,17 @@ def test_values_are_taken_from_the_environment() -> None:
         ("CHARGING_ASSETS_LAKE", "gs://bucket", "s3://bucket/prefix"),
         ("CHARGING_ASSETS_LAKE", "s3://", "s3://bucket/prefix"),
         ("CHARGING_ASSETS_CONTACT", "a\nb", "e-mail address or URL"),
+        ("CHARGING_ASSETS_ACTIVE_DAYS", "0", "whole days from 1 to 365"),
+        ("CHARGING_ASSETS_ACTIVE_DAYS", "366", "whole days from 1 to 365"),
+        ("CHARGING_ASSETS_KEEP_LOGS_DAYS", "never", "whole days from 1 to 3650"),
+        ("CHARGING_ASSETS_ALERT_EMAIL", "ops", "e-mail addresses, separated by commas"),
+        ("CHARGING_ASSETS_ALERT_EMAIL", "ops@example.org", "CHARGING_ASSETS_SMTP_URL to be set"),
+        ("CHARGING_ASSETS_ALERT_WEBHOOK", "hooks.example.org", "http(s)://host"),
+        ("CHARGING_ASSETS_ALERT_WEBHOOK", "http://[x", "http(s)://host"),
+        ("CHARGING_ASSETS_SMTP_URL", "mail.example.org", "smtp://host"),
+        ("CHARGING_ASSETS_SMTP_URL", "smtp://mail.example.org:99999", "smtp://host"),
+        ("CHARGING_ASSETS_SMTP_URL", "smtp://bot@mail.example.org", "smtp://user:password@host"),
+        ("CHARGING_ASSETS_UI_URL", "dagster.example.org", "http(s)://host"),
     ],
 )
 def test_a_wrong_value_is_named_with_the_expected_form(name: str, value: str, expected: str) -> None:
@@ -73,10 +97,42 @@ def test_a_scheme_in_capitals_is_no_folder() -> None:
     assert Settings.from_env({"CHARGING_ASSETS_LAKE": "S3://Bucket/p"}).lake == "s3://Bucket/p"
 
 
-def test_a_password_in_a_wrong_url_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHARGING_ASSETS_CHARGECLOUD_URL", "ftp://me:hunter2@host/x"),
+        ("CHARGING_ASSETS_SMTP_URL", "smtp://me:hunter2@host/path"),
+        ("CHARGING_ASSETS_SMTP_URL", "me:hunter2@host"),
+        ("CHARGING_ASSETS_ALERT_WEBHOOK", "ftp://hooks.example.org/services/hunter2"),
+    ],
+)
+def test_a_password_in_a_wrong_url_is_not_repeated(name: str, value: str) -> None:
     with pytest.raises(SettingsError) as error:
-        Settings.from_env({"CHARGING_ASSETS_CHARGECLOUD_URL": "ftp://me:secret@host/x"})
-    assert "secret" not in str(error.value)
+        Settings.from_env({name: value})
+    assert "hunter2" not in str(error.value)
+
+
+def test_secrets_are_not_shown_with_the_settings() -> None:
+    settings = Settings.from_env(
+        {
+            "CHARGING_ASSETS_SMTP_URL": "smtp://me:hunter2@host",
+            "CHARGING_ASSETS_ALERT_WEBHOOK": "https://host/services/hunter2",
+        }
+    )
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("smtp://me:hunter2@host:587", "smtp://host:587"),
+        ("https://hooks.example.org/services/hunter2", "https://hooks.example.org/…"),
+        ("https://hooks.example.org?key=hunter2", "https://hooks.example.org/…"),
+        ("https://new-poi.chargecloud.de", "https://new-poi.chargecloud.de"),
+    ],
+)
+def test_a_url_can_be_shown_without_what_may_be_secret(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "-a", "a" * 65, "köln", "a\n"])

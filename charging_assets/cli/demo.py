@@ -224,12 +224,13 @@ def _planned(date: dt.date, interval_s: int) -> set[dt.datetime]:
 
 
 def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
-    """Build what is not up to date, in one run of the job that `charging-assets build` runs too."""
+    """Build what is not up to date, as `charging-assets build` does."""
     import dagster as dg
 
-    from charging_assets.defs.assets import is_unchanged, raw_report
+    from charging_assets.defs.assets.raw import raw_report
+    from charging_assets.derive.inputs import stale_dates
 
-    changed = [date for date in dates if not is_unchanged(lake, date)]
+    changed = stale_dates(lake, dates)
     if not changed:
         click.echo("All tables are built already.")
         return
@@ -237,16 +238,7 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
     with dg.DagsterInstance.get() as instance:  # before building: tables are as new as what the UI knows of their input
         for date in changed:
             instance.report_runless_asset_event(raw_report(lake, date.isoformat()))
-    runs.run_job(
-        settings,
-        "build_query_date",
-        {
-            "dagster/asset_partition_range_start": changed[0].isoformat(),
-            "dagster/asset_partition_range_end": changed[-1].isoformat(),
-        },
-        config={"ops": {"flatten": {"config": {"skip_unchanged": True}}}},
-        verbose=False,
-    )
+    runs.print_checks(runs.build_dates(settings, changed, skip_unchanged=True, verbose=False).checked)
 
 
 def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path, simulation: "Simulation") -> None:

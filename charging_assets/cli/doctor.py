@@ -18,7 +18,7 @@ import click
 from charging_assets import __version__
 from charging_assets.calendar import today
 from charging_assets.cli.environment import open_lake, use_dagster_home
-from charging_assets.settings import Settings, SettingsError
+from charging_assets.settings import Settings, SettingsError, without_secrets
 
 if TYPE_CHECKING:
     from charging_assets.lake import Lake
@@ -85,11 +85,17 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "CHARGING_ASSETS_LAKE": settings.lake,
         "DAGSTER_HOME": settings.dagster_home,
         "CHARGING_ASSETS_SOURCE": settings.source,
-        "CHARGING_ASSETS_CHARGECLOUD_URL": settings.chargecloud_url,
+        "CHARGING_ASSETS_CHARGECLOUD_URL": without_secrets(settings.chargecloud_url),
         "CHARGING_ASSETS_FEEDS": f"{len(settings.feeds)} feeds",
         "CHARGING_ASSETS_INTERVAL_S": settings.interval_s,
         "CHARGING_ASSETS_FIRST_DATE": settings.first_date,
         "CHARGING_ASSETS_CONTACT": settings.contact or "none",
+        "CHARGING_ASSETS_ACTIVE_DAYS": settings.active_days,
+        "CHARGING_ASSETS_KEEP_LOGS_DAYS": settings.keep_logs_days,
+        "CHARGING_ASSETS_ALERT_EMAIL": ", ".join(settings.alert_email) or "none",
+        "CHARGING_ASSETS_ALERT_WEBHOOK": without_secrets(settings.alert_webhook) if settings.alert_webhook else "none",
+        "CHARGING_ASSETS_SMTP_URL": without_secrets(settings.smtp_url) if settings.smtp_url else "none",
+        "CHARGING_ASSETS_UI_URL": settings.ui_url or "none",
     }
     for name, value in values.items():
         is_set = bool(os.environ.get(name, "").strip())
@@ -197,12 +203,11 @@ def _killed_polls(settings: Settings) -> Iterator[Finding]:
 
 def _changed_days(lake: "Lake", raw: Sequence[dt.date]) -> Iterator[Finding]:
     """Built days whose raw answers or whose programs are others now; of all days this would take minutes."""
-    from charging_assets.defs.assets import is_unchanged
-    from charging_assets.flatten.day import TABLES
+    from charging_assets.derive.inputs import FLATTENED, Inputs
 
-    built = set(raw).intersection(*(lake.partitions(name) for name in TABLES)) - {today()}
-    latest = sorted(built)[-DAYS_COMPARED:]
-    changed = [date for date in latest if not is_unchanged(lake, date)]
+    built = set(raw).intersection(*(lake.partitions(name) for name in FLATTENED)) - {today()}
+    latest, inputs = sorted(built)[-DAYS_COMPARED:], Inputs(lake)
+    changed = [date for date in latest if not inputs.is_current(FLATTENED, date)]
     if changed:
         yield Finding(
             "warn",

@@ -73,7 +73,7 @@ def _tell_dagster(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) ->
         return
     import dagster as dg
 
-    from charging_assets.defs.assets import raw_report
+    from charging_assets.defs.assets.raw import raw_report
 
     use_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:

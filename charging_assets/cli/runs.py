@@ -1,9 +1,11 @@
 """`charging-assets poll` and `charging-assets build`: the jobs of the UI, run in this process, in the UI's instance."""
 
 import datetime as dt
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,10 +16,22 @@ from charging_assets.cli.progress import progress_bar
 from charging_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import AssetMaterialization
+    from dagster import AssetCheckEvaluation, AssetMaterialization
 
 _DATE = click.DateTime(["%Y-%m-%d"])
+_CHECKS_SHOWN = 10
+_ROW_COUNTS = ("dagster/partition_row_count", "dagster/row_count")
 _verbose = click.option("--verbose", is_flag=True, help="Show Dagster's log instead of a progress bar.")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run did."""
+
+    made: "Sequence[AssetMaterialization]"
+    checked: "Sequence[AssetCheckEvaluation]"
+    is_stopped: bool
+    """Whether a check kept what follows from being made."""
 
 
 @click.command()
@@ -28,11 +42,13 @@ def poll(verbose: bool) -> None:
     Runs the job poll_chargecloud; the UI shows it like any other run. The exit code is 0 when at least one feed
     answered, else 1.
     """
-    from charging_assets.defs.assets import POLL_JOB, SCHEDULED_TAG
+    from charging_assets.defs.assets.raw import POLL_JOB, SCHEDULED_TAG
 
     settings, now = Settings.from_env(), utc_now()
     tags = {"dagster/partition": query_date_of(now).isoformat(), SCHEDULED_TAG: now.isoformat()}
-    made = {event.asset_key.path[-1]: event.metadata for event in run_job(settings, POLL_JOB, tags, verbose=verbose)}
+    made = {
+        event.asset_key.path[-1]: event.metadata for event in run_job(settings, POLL_JOB, tags, verbose=verbose).made
+    }
     raw = made["raw_snapshots"]
     answered: Any = raw["feeds_answered"].value
     failed: Any = raw["feeds_failed"].value
@@ -53,10 +69,11 @@ def poll(verbose: bool) -> None:
 def build(
     date: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None, force: bool, verbose: bool
 ) -> None:
-    """Build the dated tables of a query date, or of several; by default of today.
+    """Build the tables of a query date, or of several; by default of today. Then check them.
 
-    Runs the job build_query_date, once for all dates; the UI shows it like any other run. A date is left alone when its
-    tables were made from the same raw answers by the same version.
+    Runs the job build_query_date, once for all dates, and then refresh_dimensions; the UI shows them like any other
+    run. A date is left alone when its tables were made from the same inputs by the same version. The exit code is 1
+    when a check found an error.
     """
     settings = Settings.from_env()
     dates = _dates(settings, date, first, last)
@@ -68,28 +85,58 @@ def build(
         raise click.ClickException(
             "There is nothing to build from: poll first, or take archives in with `charging-assets import-raw`."
         )
-    from charging_assets.defs.assets import is_unchanged
+    from charging_assets.derive.inputs import stale_dates
 
     dates = [day for day in dates if day in with_raw]
-    changed = [day for day in dates if force or not is_unchanged(lake, day)]
+    changed = dates if force else stale_dates(lake, dates)
     if unchanged := [day for day in dates if day not in changed]:
         click.echo(f"unchanged: {_in_words(unchanged)}")
     if not changed:
         return
     started = time.monotonic()
-    # One run for all dates. Runs span ranges without gaps: unchanged dates within are skipped again by the asset.
-    made = run_job(
-        settings,
-        "build_query_date",
-        {
-            "dagster/asset_partition_range_start": changed[0].isoformat(),
-            "dagster/asset_partition_range_end": changed[-1].isoformat(),
-        },
-        config={"ops": {"flatten": {"config": {"skip_unchanged": not force}}}},
-        verbose=verbose,
-    )
-    _print_tables([event for event in made if dt.date.fromisoformat(event.partition or "") in changed])
+    done = build_dates(settings, changed, skip_unchanged=not force, verbose=verbose)
+    # Unchanged dates within the range were skipped, and the day before the first one may have been derived again.
+    _print_tables([event for event in done.made if event.partition in (None, *map(str, changed))])
+    has_errors = print_checks(done.checked)
     click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
+    if has_errors or done.is_stopped:
+        raise click.exceptions.Exit(1)
+
+
+def build_dates(settings: Settings, dates: Sequence[dt.date], *, skip_unchanged: bool, verbose: bool) -> Done:
+    """Build the dated tables from the first to the last of `dates` in one run, and then the undated ones."""
+    from charging_assets.defs.jobs import build_config
+
+    # Runs span ranges without gaps: unchanged dates within are skipped again by the assets.
+    tags = {
+        "dagster/asset_partition_range_start": dates[0].isoformat(),
+        "dagster/asset_partition_range_end": dates[-1].isoformat(),
+    }
+    config = build_config(skip_unchanged=skip_unchanged)
+    dated = run_job(settings, "build_query_date", tags, config=config, verbose=verbose)
+    if dated.is_stopped:
+        return dated
+    undated = run_job(settings, "refresh_dimensions", {}, verbose=verbose)
+    return Done([*dated.made, *undated.made], [*dated.checked, *undated.checked], undated.is_stopped)
+
+
+def print_checks(checked: "Sequence[AssetCheckEvaluation]") -> bool:
+    """Print what checks found, errors first; returns whether there is an error."""
+    from dagster import AssetCheckSeverity
+
+    failed = [check for check in checked if not check.passed]
+    errors = [check for check in failed if check.severity == AssetCheckSeverity.ERROR]
+    warnings = [check for check in failed if check not in errors]
+    click.echo(f"checks: {len(checked) - len(failed):,} passed, {len(warnings):,} warn, {len(errors):,} failed")
+    for word, colour, found in (("failed", "red", errors), ("warn", "yellow", warnings)):
+        for check in found[:_CHECKS_SHOWN]:
+            where = f"{check.asset_key.path[-1]} {check.partition or ''}".strip()
+            text = f"{where}, {check.check_name}: {check.description}"
+            lines = textwrap.wrap(text, 110, break_long_words=False, break_on_hyphens=False)
+            click.echo(f"  {click.style(f'{word:<7}', fg=colour)}" + f"\n{' ' * 9}".join(lines))
+        if len(found) > _CHECKS_SHOWN:
+            click.echo(f"  … and {len(found) - _CHECKS_SHOWN:,} more that {word}; the UI shows them all")
+    return bool(errors)
 
 
 def _dates(
@@ -129,7 +176,8 @@ def _print_tables(made: Sequence["AssetMaterialization"]) -> None:
     shown.add_column("bytes", justify="right")
     for table in dict.fromkeys(event.asset_key.path[-1] for event in made):
         figures: list[Any] = [event.metadata for event in made if event.asset_key.path[-1] == table]
-        rows, size = (sum(one[name].value for one in figures) for name in ("dagster/partition_row_count", "bytes"))
+        rows = sum(one[name].value for one in figures for name in _ROW_COUNTS if name in one)
+        size = sum(one["bytes"].value for one in figures)
         shown.add_row(table, f"{rows:,}", f"{size:,}")
     Console().print(shown)
 
@@ -141,26 +189,32 @@ def run_job(
     *,
     config: Mapping[str, Any] | None = None,
     verbose: bool,
-) -> Sequence["AssetMaterialization"]:
-    """Run a job in this process with a progress bar; returns the events of what it made."""
+) -> Done:
+    """Run a job in this process with a progress bar; returns what it made and found, up to where a check stopped it."""
     import dagster as dg
+    from dagster._core.errors import DagsterAssetCheckFailedError
+    from dagster._core.utils import make_new_run_id
 
     from charging_assets.definitions import build_definitions
 
     use_dagster_home(settings)
     # Dagster logs every step to the terminal, right through the bar.
     silence = {} if verbose else {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.get() as instance, nullcontext() if verbose else progress_bar():
+    run_id, is_stopped = make_new_run_id(), False
+    with dg.DagsterInstance.get() as instance:
         try:
-            result = (
-                build_definitions()
-                .resolve_job_def(job)
-                .execute_in_process(run_config={**silence, **(config or {})}, instance=instance, tags=tags)
-            )
+            with nullcontext() if verbose else progress_bar():
+                build_definitions().resolve_job_def(job).execute_in_process(
+                    run_config={**silence, **(config or {})}, instance=instance, tags=tags, run_id=run_id
+                )
+        except DagsterAssetCheckFailedError:
+            is_stopped = True
         except dg.Failure as failure:
             raise click.ClickException(failure.description or "The run failed; the UI shows why.") from failure
         except dg.DagsterExecutionInterruptedError as interrupt:
             raise click.Abort from interrupt
-    return [
-        event.step_materialization_data.materialization for event in result.all_events if event.is_step_materialization
-    ]
+        kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
+        events = [log.get_dagster_event() for log in instance.all_logs(run_id, of_type=kinds)]
+    made = [event.step_materialization_data.materialization for event in events if event.is_step_materialization]
+    checked = [event.asset_check_evaluation_data for event in events if not event.is_step_materialization]
+    return Done(made, checked, is_stopped)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import overload
 
 import dagster as dg
+import pandas as pd
 import pyarrow as pa
 
 from charging_assets.defs.metadata import Metadata, partition_metadata, preview
+from charging_assets.defs.pandas_types import to_arrow
 from charging_assets.defs.partitions import query_date
 from charging_assets.defs.resources import LakeResource
+from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Lake, PartitionInfo, PartitionKey
 
 
@@ -52,15 +55,16 @@ class DailyTables(Sequence[tuple[str, pa.Table]]):
 class LakeIOManager(dg.ConfigurableIOManager):
     """Keeps each asset as the lake's table of the same name.
 
-    Outputs: rows (an undated asset, or one partition), or an iterable of (partition key, rows or `Published`), consumed
-    one partition at a time. Inputs: rows where one partition is needed, else `DailyTables`; an input annotated with
-    `DailyTables` gets that in any case. Input metadata ``{"columns": […]}`` reads only those columns.
+    Outputs: rows (an undated asset, or one partition), as Arrow table or as pandas frame, or an iterable of (partition
+    key, rows or `Published`), consumed one partition at a time. Inputs: rows where one partition is needed, else
+    `DailyTables`; an input annotated with `DailyTables` gets that in any case. Input metadata ``{"columns": […]}``
+    reads only those columns.
     """
 
     lake: dg.ResourceDependency[LakeResource]
 
     def handle_output(
-        self, context: dg.OutputContext, obj: pa.Table | Iterable[tuple[str, pa.Table | Published]]
+        self, context: dg.OutputContext, obj: pa.Table | pd.DataFrame | Iterable[tuple[str, pa.Table | Published]]
     ) -> None:
         """Publish what an asset returned, and tell the event log about each partition by itself."""
         lake, table = self.lake.open(), context.asset_key.path[-1]
@@ -68,7 +72,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             context.add_output_metadata(_published(lake, table, None, obj))
             return
         missing = set(context.asset_partition_keys)
-        for key, part in [(context.asset_partition_key, obj)] if isinstance(obj, pa.Table) else obj:
+        for key, part in [(context.asset_partition_key, obj)] if isinstance(obj, pa.Table | pd.DataFrame) else obj:
             if key not in missing:
                 raise dg.DagsterInvariantViolationError(
                     f"{table}: partition {key} was returned twice, or is none of this run's"
@@ -93,9 +97,12 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return days
 
 
-def _published(lake: Lake, table: str, key: PartitionKey, part: pa.Table | Published) -> Metadata:
+def _published(lake: Lake, table: str, key: PartitionKey, part: pa.Table | pd.DataFrame | Published) -> Metadata:
+    if isinstance(part, pd.DataFrame):
+        part = to_arrow(part, table)
     if isinstance(part, pa.Table):
-        part = Published(lake.write(table, key, part), preview(part))
+        inputs = Inputs(lake).fingerprint(table, None) if key is None else ""
+        part = Published(lake.write(table, key, part, inputs), preview(part))
     if part.info is None:
         return {"dagster/partition_row_count": 0}
     return partition_metadata(part.info, lake.location(table, key), part.preview)

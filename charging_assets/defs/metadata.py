@@ -1,5 +1,6 @@
 """What the UI shows of an asset: its declaration from the data model, and figures of single partitions."""
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,13 +23,23 @@ _PREVIEW_ROWS = 3
 Metadata = Mapping[str, dg.MetadataValue[Any] | str | int | None]
 
 
+_FRESH = {
+    # Two ticks may fail before anybody is told; a day's tables are made hourly, and for good in the night after it.
+    "tick": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(minutes=35), fail_window=dt.timedelta(hours=2)),
+    "day": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=3), fail_window=dt.timedelta(hours=26)),
+    "night": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=26), fail_window=dt.timedelta(hours=50)),
+}
+"""How old the last materialization may be, by cadence. Backfilling an old day makes an asset fresh in this sense:
+whether the newest poll is fresh is for a check to say."""
+
+
 def asset_spec(name: str, *, how: str, cadence: str, kinds: set[str], skippable: bool = False) -> dg.AssetSpec:
     """The asset of the table `name`.
 
     Args:
         name: of the table.
         how: what materializing it does, in a sentence for whoever is about to.
-        cadence: how often it is made: `tick` or `day`.
+        cadence: how often it is made: every `tick`, for each `day` as it goes, or every `night`.
         kinds: badges that the UI shows.
         skippable: a run may end well without materializing it.
     """
@@ -44,6 +55,7 @@ def asset_spec(name: str, *, how: str, cadence: str, kinds: set[str], skippable:
         metadata={"dagster/column_schema": column_schema(declared), "dagster/table_name": name},
         code_version=f"{__version__}/{SCHEMA_VERSION}",
         skippable=skippable,
+        freshness_policy=_FRESH[cadence],
     )
 
 

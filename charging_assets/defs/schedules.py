@@ -1,10 +1,64 @@
-"""When to poll."""
+"""When what is made. All schedules wait until somebody turns them on.
+
+Belongs here: the times, which dates a tick asks for, and when it asks for none. Does not belong here: what a job makes,
+and whether a date is stale (`derive.inputs`).
+
+No schedule counts on being caught up: of the ticks that a daemon missed, Dagster evaluates the last one only. So a tick
+looks at what there is, and not at what it believes to have been done before.
+"""
+
+import datetime as dt
+import random
+import time
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from charging_assets.calendar import compact_text, query_date_of
-from charging_assets.defs.assets import SCHEDULED_TAG, too_late
-from charging_assets.defs.jobs import poll_chargecloud
+from charging_assets import calendar
+from charging_assets.calendar import compact_text, is_closed, query_date_of
+from charging_assets.defs.assets.raw import POLL_JOB, SCHEDULED_TAG, too_late
+from charging_assets.defs.jobs import build_config
+from charging_assets.defs.resources import LakeResource
+from charging_assets.derive.inputs import stale_dates
+from charging_assets.lake import Lake
+from charging_assets.settings import Settings
+
+BUILD_JOB = "build_query_date"
+DIMENSIONS_JOB = "refresh_dimensions"
+HOUSEKEEPING_JOB = "housekeeping"
+
+NIGHT_TAG = "night"
+"""Run tag of what a night starts: the Berlin date of that night. `dagster.yaml` lets one of them build at a time."""
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+ALWAYS_BUILT = 2
+"""Closed days that every night builds, changed or not: the last, and the one whose derived tables look at it."""
+
+RUNS_PER_NIGHT, DAYS_PER_RUN = 7, 92
+"""A night builds at most 644 days. What is left follows in the next one."""
+
+COMPARED_WITHIN_S, COMPARED_AT_ONCE = 25.0, 7
+"""Dagster ends a tick after 60 s. Comparing a day takes 10 to 300 ms, from S3 more."""
+
+UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
+    """All schedules."""
+    poll = poll_schedule(settings.interval_s)
+    return [
+        *([poll] if poll else []),
+        today_schedule(settings.first_date),
+        night_schedule(settings.first_date),
+        dimensions_schedule(),
+        housekeeping_schedule(),
+    ]
 
 
 def poll_schedule(interval_s: int) -> dg.ScheduleDefinition | None:
@@ -18,16 +72,20 @@ def poll_schedule(interval_s: int) -> dg.ScheduleDefinition | None:
         return None
 
     @dg.schedule(
-        job=poll_chargecloud,
+        job_name=POLL_JOB,
         name="poll_chargecloud_schedule",
         cron_schedule="0 * * * *" if minutes == 60 else f"*/{minutes} * * * *",
         execution_timezone="UTC",  # no hour is missing or double there
-        description=f"Polls every {minutes} minutes, once turned on. A tick later than that skips itself.",
+        description=f"Polls every {minutes} minutes, once turned on. A tick later than that skips itself, and so does "
+        "one whose predecessor is still queued.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         due = context.scheduled_execution_time
         if reason := too_late(due, interval_s):
             return dg.SkipReason(reason)
+        queued = dg.RunsFilter(job_name=POLL_JOB, statuses=[dg.DagsterRunStatus.QUEUED])
+        if context.instance.get_runs_count(queued):  # a queue that stands still would be a storm when it moves again
+            return dg.SkipReason("the poll before is still queued")
         return dg.RunRequest(
             run_key=compact_text(due),
             partition_key=query_date_of(due).isoformat(),
@@ -35,3 +93,176 @@ def poll_schedule(interval_s: int) -> dg.ScheduleDefinition | None:
         )
 
     return schedule
+
+
+def today_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
+    """The schedule that builds today's tables every hour, from the answers there are by then."""
+
+    @dg.schedule(
+        job_name=BUILD_JOB,
+        name="today_schedule",
+        cron_schedule="25 * * * *",
+        execution_timezone="UTC",  # no hour is missing or double there
+        description="Builds today's tables every hour. What comes after the last tick of a day is the night's.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+        due, today = context.scheduled_execution_time, calendar.today()
+        if reason := too_late(due, 3600):
+            return dg.SkipReason(reason)
+        if (date := query_date_of(due)) != today:
+            return dg.SkipReason(f"{date} is over; the night builds it for good")
+        if date < first_date or date not in lake.open().raw.dates():
+            return dg.SkipReason(f"no raw answers of {date} yet")
+        if date in _under_way(context.instance):
+            return dg.SkipReason(f"{date} is being built")
+        return _build(date, date, key=compact_text(due), skip_unchanged=True)
+
+    return schedule
+
+
+def night_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
+    """The schedule that builds each closed day whose inputs changed, and the last ones in any case.
+
+    It looks at the lake as it is when the tick is evaluated, so a late tick is as good as one in time, and days that a
+    stopped daemon left unbuilt are built in the night after. The newest days come first; dates that a run is building
+    already are left to it.
+    """
+
+    @dg.schedule(
+        job_name=BUILD_JOB,
+        name="night_schedule",
+        # The last poll of a day is published by 00:48 even at an interval of an hour (see `sources.poll_seconds`).
+        # Clocks change between 02:00 and 03:00: every day has exactly one 01:15.
+        cron_schedule="15 1 * * *",
+        execution_timezone="Europe/Berlin",
+        description=f"Builds every closed day whose inputs changed, the last {ALWAYS_BUILT} always: at most "
+        f"{RUNS_PER_NIGHT} runs of at most {DAYS_PER_RUN} days a night.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> list[dg.RunRequest] | dg.SkipReason:
+        now, opened = calendar.utc_now(), lake.open()
+        night, under_way = query_date_of(now), _under_way(context.instance)
+        closed = [date for date in opened.raw.dates() if date >= first_date and is_closed(date, now)]
+        last = [date for date in closed if night.toordinal() - date.toordinal() <= ALWAYS_BUILT]
+        changed, unknown = changed_dates(opened, [date for date in closed if date not in last], now)
+        ranges = [(span, False) for span in spans([date for date in last if date not in under_way])]
+        ranges += [(span, True) for span in reversed(spans([d for d in changed if d not in under_way], DAYS_PER_RUN))]
+        running = context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED))
+        room = max(0, RUNS_PER_NIGHT - running)
+        if left := [span for span, _ in ranges[room:]]:
+            context.log.warning("Left to the next night: %s", ", ".join(f"{first} to {end}" for first, end in left))
+        if unknown:
+            context.log.warning("%d days before %s were not compared tonight", len(unknown), max(unknown))
+        if not ranges[:room]:
+            return dg.SkipReason(
+                f"{running} runs are building already" if ranges else "no closed day has changed, and none is recent"
+            )
+        tags = {NIGHT_TAG: night.isoformat(), "dagster/priority": "-1"}  # polls and today's tables go first
+        return [
+            _build(first, end, key=f"{night} {first}", skip_unchanged=skip, tags=tags)
+            for (first, end), skip in ranges[:room]
+        ]
+
+    return schedule
+
+
+def dimensions_schedule() -> dg.ScheduleDefinition:
+    """The schedule that makes the undated tables once a day, when the night's builds are through.
+
+    It tries every hour until then: one run a day starts, whatever becomes of it.
+    """
+
+    @dg.schedule(
+        job_name=DIMENSIONS_JOB,
+        name="dimensions_schedule",
+        cron_schedule="45 3-23 * * *",  # after the night's tick; 02:45 is missing in spring and double in autumn
+        execution_timezone="Europe/Berlin",
+        description="Makes stations, points, connectors, their histories and the calendar once a day: at the first "
+        "tick from 03:45 on at which the night has built yesterday, or tried to, and nothing is being built.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+        due = context.scheduled_execution_time
+        if reason := too_late(due, 3600):
+            return dg.SkipReason(reason)
+        night = {NIGHT_TAG: query_date_of(due).isoformat()}
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=DIMENSIONS_JOB, tags=night)):
+            return dg.SkipReason("they have been made today, or were tried: start the job by hand to try again")
+        if running := context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED)):
+            return dg.SkipReason(f"{running} runs of {BUILD_JOB} come first")
+        opened = lake.open()
+        closed = [date for date in opened.raw.dates() if is_closed(date)]
+        is_built = bool(closed) and closed[-1] in opened.partitions("master_observations")
+        if not is_built and not context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, tags=night)):
+            return dg.SkipReason("the night has not built yesterday yet")
+        return dg.RunRequest(run_key=night[NIGHT_TAG], tags=night)
+
+    return schedule
+
+
+def housekeeping_schedule() -> dg.ScheduleDefinition:
+    """The schedule that compacts raw files and shortens logs once a week. However late a tick comes, it is useful."""
+
+    @dg.schedule(
+        job_name=HOUSEKEEPING_JOB,
+        name="housekeeping_schedule",
+        cron_schedule="30 4 * * 1",
+        execution_timezone="Europe/Berlin",
+        description="Compacts the raw files of closed days and shortens the logs of old runs, on Mondays.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=HOUSEKEEPING_JOB, statuses=UNFINISHED)):
+            return dg.SkipReason("it is still at work since the last time")
+        return dg.RunRequest(run_key=compact_text(context.scheduled_execution_time))
+
+    return schedule
+
+
+def changed_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime) -> tuple[list[dt.date], list[dt.date]]:
+    """Those of `dates` that are to be built again, and those for which there was no time to find out, both sorted.
+
+    The last days are compared first, and the others in an order that is another one every night: so each has its turn
+    where a lake is so large that one tick does not get through.
+    """
+    given_up_at = time.monotonic() + COMPARED_WITHIN_S
+    weeks = [dates[at : at + COMPARED_AT_ONCE] for at in range(0, len(dates), COMPARED_AT_ONCE)]
+    older = weeks[:-1]
+    random.Random(query_date_of(now).toordinal()).shuffle(older)  # noqa: S311 - no secret
+    changed: list[dt.date] = []
+    for number, week in enumerate([*weeks[-1:], *older]):
+        if time.monotonic() > given_up_at:
+            return sorted(changed), sorted(date for left in older[number - 1 :] for date in left)
+        changed += stale_dates(lake, week, now)
+    return sorted(changed), []
+
+
+def spans(dates: Sequence[dt.date], most: int | None = None) -> list[tuple[dt.date, dt.date]]:
+    """Sorted dates as (first, last) of consecutive ones, each span of at most `most` days."""
+    found: list[list[dt.date]] = []
+    for date in dates:
+        if found and date.toordinal() - found[-1][-1].toordinal() == 1 and len(found[-1]) != most:
+            found[-1].append(date)
+        else:
+            found.append([date])
+    return [(span[0], span[-1]) for span in found]
+
+
+def _build(
+    first: dt.date, last: dt.date, *, key: str, skip_unchanged: bool, tags: Mapping[str, str] | None = None
+) -> dg.RunRequest:
+    """One run over the dates from `first` to `last`."""
+    return dg.RunRequest(
+        run_key=key,
+        run_config=build_config(skip_unchanged=skip_unchanged),
+        tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat(), **(tags or {})},
+    )
+
+
+def _under_way(instance: dg.DagsterInstance) -> set[dt.date]:
+    """The dates that runs are building or are about to."""
+    dates: set[dt.date] = set()
+    for run in instance.get_runs(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED)):
+        first = run.tags.get(RANGE_START, run.tags.get("dagster/partition"))
+        if first is not None:
+            last = run.tags.get(RANGE_END, first)
+            ends = (dt.date.fromisoformat(key).toordinal() for key in (first, last))
+            dates.update(map(dt.date.fromordinal, range(next(ends), next(ends) + 1)))
+    return dates

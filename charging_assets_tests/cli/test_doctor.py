@@ -75,6 +75,18 @@ def test_each_setting_is_shown_with_where_it_comes_from(monkeypatch: pytest.Monk
     assert finding(result, "CHARGING_ASSETS_FIRST_DATE")[1] == "2018-01-01 (default)"
 
 
+def test_secrets_in_settings_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_CHARGECLOUD_URL", "https://me:hunter2@proxy.example.org")
+    monkeypatch.setenv("CHARGING_ASSETS_ALERT_EMAIL", "ops@example.org")
+    monkeypatch.setenv("CHARGING_ASSETS_SMTP_URL", "smtp://me:hunter2@mail.example.org")
+    monkeypatch.setenv("CHARGING_ASSETS_ALERT_WEBHOOK", "https://hooks.example.org/services/hunter2")
+    result = run("--offline")
+    assert finding(result, "CHARGING_ASSETS_CHARGECLOUD_URL")[1] == "https://proxy.example.org (environment)"
+    assert finding(result, "CHARGING_ASSETS_SMTP_URL")[1] == "smtp://mail.example.org (environment)"
+    assert finding(result, "CHARGING_ASSETS_ALERT_WEBHOOK")[1] == "https://hooks.example.org/… (environment)"
+    assert "hunter2" not in result.output
+
+
 def test_a_misspelt_setting_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARGING_ASSETS_FEED", "koeln")
     state, sentence = finding(run("--offline"), "CHARGING_ASSETS_FEED")

@@ -12,8 +12,10 @@ import pyarrow.compute as pc
 import pytest
 
 from charging_assets.calendar import today, utc_now
-from charging_assets.defs import assets
-from charging_assets.defs.assets import SCHEDULED_TAG, TABLES
+from charging_assets.defs.assets.raw import SCHEDULED_TAG
+from charging_assets.defs.jobs import build_config
+from charging_assets.derive.inputs import Inputs
+from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
 from charging_assets_tests.chargecloud_answers import city
@@ -47,7 +49,7 @@ def materializations(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str |
     }
 
 
-def test_a_query_date_gives_its_four_tables(graph: dg.Definitions, lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_a_query_date_gives_its_tables(graph: dg.Definitions, lake: Lake, instance: dg.DagsterInstance) -> None:
     make_raw_day(lake, DAYS[0], polls=3, points=2)
 
     made = materializations(execute(graph, "build_query_date", instance, DAYS[0]))
@@ -58,6 +60,7 @@ def test_a_query_date_gives_its_four_tables(graph: dg.Definitions, lake: Lake, i
         "status_connectors": 6,
         "poll_log": 3,
         "rejected_records": 0,
+        "master_observations": 6,
     }
     assert {name: lake.read(name, DAYS[0]).num_rows for name in TABLES} == rows
     shown = made["status_chargingpoints", "2024-10-21"]
@@ -91,7 +94,7 @@ def test_several_dates_in_one_run_have_figures_of_their_own(
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_one_of_the_four_tables_can_be_built_alone(
+def test_one_of_the_flattened_tables_can_be_built_alone(
     graph: dg.Definitions, lake: Lake, instance: dg.DagsterInstance, table: str
 ) -> None:
     make_raw_day(lake, DAYS[0])
@@ -115,7 +118,7 @@ def test_building_again_gives_the_same_bytes(
     first = files()
     execute(graph, "build_query_date", instance, DAYS[0])
 
-    assert len(first) == 4
+    assert len(first) == 7
     assert files() == first
 
 
@@ -129,7 +132,7 @@ def test_an_unchanged_date_is_skipped_when_asked_for_and_still_tells_its_figures
     path = tmp_path / "lake/tables/poll_log"
     before = {file.name: file.stat().st_ino for file in path.iterdir()}
 
-    config = {"ops": {"flatten": {"config": {"skip_unchanged": True}}}}
+    config = build_config(skip_unchanged=True)
     made = materializations(execute(graph, "build_query_date", instance, tags=RANGE, run_config=config))
 
     after = {file.name: file.stat().st_ino for file in path.iterdir()}
@@ -193,11 +196,11 @@ def test_a_kill_between_two_tables_is_seen_and_healed_by_building_again(
     made_from = [info.inputs for name in TABLES if (info := lake.info(name, DAYS[0]))]
     assert made_from[0] == made_from[1] == lake.raw.fingerprint(DAYS[0])
     assert made_from[2] == made_from[3] != made_from[0]
-    assert not assets.is_unchanged(lake, DAYS[0])
+    assert not Inputs(lake).is_current(TABLES, DAYS[0])
 
     execute(graph, "build_query_date", instance, DAYS[0])
 
-    assert assets.is_unchanged(lake, DAYS[0])
+    assert Inputs(lake).is_current(TABLES, DAYS[0])
     assert lake.read("poll_log", DAYS[0]).num_rows == 3
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 from syrupy.assertion import SnapshotAssertion
 
-from charging_assets.defs.assets import TABLES
+from charging_assets.derive.inputs import DERIVED, FLATTENED
 from charging_assets.model.arrow import arrow_schema
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ begun = time.process_time()
 from charging_assets.definitions import defs
 defs.get_repository_def()
 took = time.process_time() - begun
-heavy = {"geopandas", "osmnx", "pandas", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
+heavy = {"geopandas", "osmnx", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
 assert not heavy, f"imported at load: {heavy}"
 assert took < 5, f"{took:.1f} s of CPU"
 """
@@ -59,7 +59,7 @@ def test_a_wrong_setting_is_named_when_the_definitions_load(tmp_path: Path) -> N
     assert "CHARGING_ASSETS_INTERVAL_S='7': expected whole seconds from 10 to 3600" in done.stderr
 
 
-def test_asset_specs_jobs_and_schedules(graph: dg.Definitions, snapshot: SnapshotAssertion) -> None:
+def test_asset_specs_jobs_schedules_sensors_and_checks(graph: dg.Definitions, snapshot: SnapshotAssertion) -> None:
     repository = graph.get_repository_def()
     nodes = graph.resolve_asset_graph()
     assets = {
@@ -73,6 +73,7 @@ def test_asset_specs_jobs_and_schedules(graph: dg.Definitions, snapshot: Snapsho
             "backfill": str(node.backfill_policy),
             "needs": sorted(parent.to_user_string() for parent in node.parent_keys),
             "metadata": sorted(node.metadata),
+            "freshness": str(node.freshness_policy),
         }
         for key, node in sorted((key, nodes.get(key)) for key in nodes.get_all_asset_keys())
     }
@@ -80,6 +81,7 @@ def test_asset_specs_jobs_and_schedules(graph: dg.Definitions, snapshot: Snapsho
         job.name: {
             "description": job.description,
             "assets": sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys),
+            "checks": len(job.asset_layer.asset_graph.asset_check_keys),
             "executor": job.executor_def.name,
             "tags": dict(job.run_tags),
         }
@@ -97,7 +99,17 @@ def test_asset_specs_jobs_and_schedules(graph: dg.Definitions, snapshot: Snapsho
         for schedule in repository.schedule_defs
     }
 
-    assert {"assets": assets, "jobs": jobs, "schedules": schedules} == snapshot
+    sensors = {
+        sensor.name: {"interval": sensor.minimum_interval_seconds, "description": sensor.description}
+        for sensor in repository.sensor_defs
+    }
+    checks = {
+        f"{check.asset_key.to_user_string()}.{check.name}{' (blocking)' if check.blocking else ''}": check.description
+        for check in map(nodes.get_check_spec, sorted(nodes.asset_check_keys, key=str))
+    }
+
+    found = {"assets": assets, "jobs": jobs, "schedules": schedules, "sensors": sensors, "checks": checks}
+    assert found == snapshot
 
 
 def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
@@ -106,12 +118,13 @@ def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
         spec = nodes.get(key)
         schema = spec.metadata["dagster/column_schema"]
         assert spec.description
-        assert spec.group_name in {"raw", "status"}
+        assert spec.group_name in {"raw", "status", "master", "reports"}
         assert spec.owners
         assert spec.kinds
         assert spec.code_version
         assert all(column.description for column in schema.columns)
         assert [column.name for column in schema.columns] == arrow_schema(key.path[-1]).names
+        assert any(check.asset_key == key for check in nodes.asset_check_keys)
 
 
 def test_the_unique_column_of_current_status_is_its_key(graph: dg.Definitions) -> None:
@@ -129,7 +142,7 @@ def test_the_unique_column_of_current_status_is_its_key(graph: dg.Definitions) -
 def test_dated_assets_are_backfilled_in_one_run(graph: dg.Definitions) -> None:
     nodes = graph.resolve_asset_graph()
 
-    for name in ("raw_snapshots", *TABLES):
+    for name in ("raw_snapshots", *FLATTENED, *DERIVED):
         assert nodes.get(dg.AssetKey(name)).backfill_policy == dg.BackfillPolicy.single_run()
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from charging_assets.defs.assets import TABLES
+from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Lake
 from charging_assets_tests.chargecloud_answers import city
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll

@@ -1,0 +1,8 @@
+"""The assets. Each loads, calls one domain function and returns."""
+
+from charging_assets.defs.assets.dimensions import calendar, dimensions
+from charging_assets.defs.assets.flattened import flatten
+from charging_assets.defs.assets.health import feed_health
+from charging_assets.defs.assets.raw import current_status, raw_snapshots
+
+ASSETS = [raw_snapshots, flatten, current_status, feed_health, dimensions, calendar]
