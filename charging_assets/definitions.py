@@ -27,7 +27,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=build_checks(),
-        jobs=[jobs.poll_chargecloud, jobs.build_query_date, jobs.refresh_dimensions, housekeeping],
+        jobs=[jobs.poll_chargecloud, jobs.check_polls, jobs.build_query_date, jobs.refresh_dimensions, housekeeping],
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources={**parts, "io_manager": LakeIOManager(lake=parts["lake"])},

@@ -85,19 +85,23 @@ def build(
         raise click.ClickException(
             "There is nothing to build from: poll first, or take archives in with `charging-assets import-raw`."
         )
-    from charging_assets.derive.inputs import stale_dates
+    from charging_assets.derive.inputs import stale_dates, window
 
     dates = [day for day in dates if day in with_raw]
     changed = dates if force else stale_dates(lake, dates)
-    if unchanged := [day for day in dates if day not in changed]:
+    looking_at_changed = [day for day in dates if day not in changed and not set(window(day)).isdisjoint(changed)]
+    if unchanged := [day for day in dates if day not in changed and day not in looking_at_changed]:
         click.echo(f"unchanged: {_in_words(unchanged)}")
     if not changed:
         return
     started = time.monotonic()
-    done = build_dates(settings, changed, skip_unchanged=not force, verbose=verbose)
+    affected = sorted([*changed, *looking_at_changed])
+    done = build_dates(settings, affected, skip_unchanged=not force, verbose=verbose)
     # Unchanged dates within the range were skipped, and the day before the first one may have been derived again.
     _print_tables([event for event in done.made if event.partition in (None, *map(str, changed))])
     has_errors = print_checks(done.checked)
+    if looking_at_changed:
+        click.echo(f"derived again: {_in_words(looking_at_changed)}")
     click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
     if has_errors or done.is_stopped:
         raise click.exceptions.Exit(1)

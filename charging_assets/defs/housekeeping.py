@@ -15,8 +15,10 @@ from pathlib import Path
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.events import ASSET_EVENTS
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.tags import REPOSITORY_LABEL_TAG
 
 from charging_assets.calendar import is_closed, utc_now
@@ -27,6 +29,7 @@ from charging_assets.settings import Settings
 KEPT_EVENTS = sorted(kind.value for kind in ASSET_EVENTS)
 """Not those of checks: each verdict, with its whole event, has a row in a table of its own, which is left alone."""
 
+_COMPLETED = [AssetCheckExecutionRecordStatus.SUCCEEDED.value, AssetCheckExecutionRecordStatus.FAILED.value]
 _RUNS_AT_ONCE = 500
 _BUSY_WITHIN_S = 5.0
 _PAGE_BYTES = 512
@@ -40,6 +43,8 @@ class Pruned:
     runs: int
     events: int
     """Events that are gone."""
+    verdicts: int
+    """Verdicts of checks that are gone."""
     bytes: int
     """By how much files of single runs became smaller; 0 where the event log is in one database."""
     busy: int
@@ -78,7 +83,7 @@ def compact_closed_days(context: dg.OpExecutionContext, lake: LakeResource) -> N
 @dg.op(
     out=dg.Out(dg.Nothing),
     description="Removes what is no event of an asset from the logs of runs that ended more than "
-    "CHARGING_ASSETS_KEEP_LOGS_DAYS days ago, and what they printed. Verdicts of checks stay.",
+    "CHARGING_ASSETS_KEEP_LOGS_DAYS days ago, and what they printed. The last verdict on each partition stays.",
 )
 def prune_run_logs(context: dg.OpExecutionContext) -> None:
     """Shorten the logs of old runs of this code location."""
@@ -86,10 +91,11 @@ def prune_run_logs(context: dg.OpExecutionContext) -> None:
     ended_before = utc_now() - dt.timedelta(days=days)
     done = prune_logs(context.instance, ended_before, context.run.tags.get(REPOSITORY_LABEL_TAG))
     context.log.info(
-        "%d runs that ended before %s: %s events are gone, and %s bytes of files",
+        "%d runs that ended before %s: %s events, %s superseded verdicts and %s bytes of files are gone",
         done.runs,
         ended_before,
         f"{done.events:,}",
+        f"{done.verdicts:,}",
         f"{done.bytes:,}",
     )
     if done.busy:
@@ -108,8 +114,8 @@ def housekeeping() -> None:
 def prune_logs(instance: dg.DagsterInstance, ended_before: dt.datetime, repository: str | None = None) -> Pruned:
     """Remove what is no event of an asset from the logs of runs that ended before a time.
 
-    What was printed by them goes too. Partitions, latest materializations and verdicts of checks stay as they are. May
-    be killed and repeated at any time.
+    What was printed by them goes too, and so do their verdicts on what was judged again since. Partitions, latest
+    materializations and latest verdicts stay as they are. May be killed and repeated at any time.
 
     Args:
         instance: whose event log is pruned.
@@ -128,7 +134,7 @@ def prune_logs(instance: dg.DagsterInstance, ended_before: dt.datetime, reposito
             "retention, and the raw files to `charging-assets compact`.",
             allow_retries=False,
         )
-    runs = events = size = busy = 0
+    runs = events = verdicts = size = busy = 0
     for run_ids in _old_runs(instance, ended_before, repository):
         shortened = []
         # Every run has events that are removed last, and from one database: what has none of them was pruned before.
@@ -142,9 +148,10 @@ def prune_logs(instance: dg.DagsterInstance, ended_before: dt.datetime, reposito
             shortened.append(run_id)
             events, size = events + removed, size + freed
         removed = _delete(storage, shortened)
+        verdicts += _delete_verdicts(storage, run_ids)
         events += 0 if storage.is_run_sharded else removed  # else these are copies of what the files had
         runs += len(shortened)
-    return Pruned(runs, events, size, busy)
+    return Pruned(runs, events, verdicts, size, busy)
 
 
 def _old_runs(
@@ -177,6 +184,24 @@ def _delete(storage: SqlEventLogStorage, run_ids: Sequence[str]) -> int:
     # The file is not made smaller: the room is used again, and until it were rewritten no run could log.
     with storage.index_connection() as database:
         return int(database.execute(SqlEventLogStorageTable.delete().where(_prunable(run_ids))).rowcount)
+
+
+def _delete_verdicts(storage: SqlEventLogStorage, run_ids: Sequence[str]) -> int:
+    """Delete verdicts of these runs on what was judged again since: today's tables are judged 24 times a day."""
+    verdicts, newer = AssetCheckExecutionsTable, AssetCheckExecutionsTable.alias()
+    superseded = (
+        sa.select(newer.c.id)
+        .where(
+            newer.c.asset_key == verdicts.c.asset_key,
+            newer.c.check_name == verdicts.c.check_name,
+            newer.c.partition.is_not_distinct_from(verdicts.c.partition),
+            newer.c.id > verdicts.c.id,
+            newer.c.execution_status.in_(_COMPLETED),
+        )
+        .exists()
+    )
+    with storage.index_connection() as database:
+        return int(database.execute(verdicts.delete().where(verdicts.c.run_id.in_(run_ids), superseded)).rowcount)
 
 
 def _shorten_file(storage: SqlEventLogStorage, run_id: str) -> tuple[int, int]:

@@ -10,13 +10,22 @@ from charging_assets.defs.assets.health import feed_health
 from charging_assets.defs.assets.raw import POLL_JOB, current_status, raw_snapshots
 from charging_assets.settings import Settings
 
+_CHECKS_OF_POLLS = dg.AssetSelection.checks_for_assets(raw_snapshots, current_status)
+
 poll_chargecloud = dg.define_asset_job(
     POLL_JOB,
-    dg.AssetSelection.assets(raw_snapshots, current_status),
+    # Not with its checks: 144 verdicts a day would say the same, and a poll that never starts says nothing at all.
+    dg.AssetSelection.assets(raw_snapshots, current_status) - _CHECKS_OF_POLLS,
     description="Polls all feeds once, keeps the answers and renews `current_status`. Only this job polls, only for "
     "today's partition.",
     # A poll bounds itself to 80 % of the interval; a run that is still there at the next tick hangs.
-    tags={dg.MAX_RUNTIME_SECONDS_TAG: str(max(300, Settings.from_env().interval_s))},
+    tags={dg.MAX_RUNTIME_SECONDS_TAG: str(max(300, Settings.from_env().interval_s)), "dagster/priority": "1"},
+)
+
+check_polls = dg.define_asset_job(
+    "check_polls",
+    _CHECKS_OF_POLLS,
+    description="Checks the newest raw answers, `current_status`, and whether polls still come.",
 )
 
 build_query_date = dg.define_asset_job(

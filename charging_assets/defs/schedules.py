@@ -23,6 +23,7 @@ from charging_assets.derive.inputs import stale_dates
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
 
+CHECK_JOB = "check_polls"
 BUILD_JOB = "build_query_date"
 DIMENSIONS_JOB = "refresh_dimensions"
 HOUSEKEEPING_JOB = "housekeeping"
@@ -54,6 +55,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
     poll = poll_schedule(settings.interval_s)
     return [
         *([poll] if poll else []),
+        check_polls_schedule(),
         today_schedule(settings.first_date),
         night_schedule(settings.first_date),
         dimensions_schedule(),
@@ -91,6 +93,25 @@ def poll_schedule(interval_s: int) -> dg.ScheduleDefinition | None:
             partition_key=query_date_of(due).isoformat(),
             tags={SCHEDULED_TAG: due.isoformat()},
         )
+
+    return schedule
+
+
+def check_polls_schedule() -> dg.ScheduleDefinition:
+    """The schedule that looks every hour whether polls still come: one that does not start tells nobody itself."""
+
+    @dg.schedule(
+        job_name=CHECK_JOB,
+        name="check_polls_schedule",
+        cron_schedule="55 * * * *",
+        execution_timezone="UTC",  # no hour is missing or double there
+        description="Checks every hour the newest raw answers, `current_status`, and whether polls still come.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        due = context.scheduled_execution_time
+        if reason := too_late(due, 3600):
+            return dg.SkipReason(reason)
+        return dg.RunRequest(run_key=compact_text(due))
 
     return schedule
 

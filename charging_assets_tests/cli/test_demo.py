@@ -67,7 +67,7 @@ def test_a_demo_makes_all_tables_of_yesterday_and_shows_what_it_made(
     for words in ("GROUP BY ALL ORDER BY points DESC", "occupied_percent", "HTTP 502 Bad Gateway", "Simulated in"):
         assert words in done.stdout
     assert "polls simulated" in done.stderr
-    assert "days built" in done.stderr
+    assert "days of status_chargingpoints built" in done.stderr
     assert (folder / HOME / "utilization.svg").read_text().startswith("<svg")
     assert [path.name for path in folder.iterdir()] == [HOME]
 
@@ -173,9 +173,8 @@ def test_a_served_demo_polls_the_same_world_live_until_ctrl_c(
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         schedules = json.load(response)["data"]["schedulesOrError"]["results"]
-    assert {schedule["name"]: schedule["scheduleState"]["status"] for schedule in schedules} == {
-        "poll_chargecloud_schedule": "RUNNING"
-    }
+    running = {schedule["name"] for schedule in schedules if schedule["scheduleState"]["status"] == "RUNNING"}
+    assert running == {"poll_chargecloud_schedule"}
 
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 3

@@ -62,7 +62,7 @@ def test_build_gives_the_tables_of_a_date_and_the_ui_sees_them(lake: Lake, home:
     assert re.search(r"^built: 2024-10-21 in \d+\.\d s$", result.stdout, re.MULTILINE)
     assert lake.read("status_chargingpoints", DAYS[0]).num_rows == 6
     assert {table: materialized(home, table) for table in TABLES} == {name: {"2024-10-21"} for name in TABLES}
-    assert runs(home) == [("build_query_date", "SUCCESS")]
+    assert runs(home) == [("refresh_dimensions", "SUCCESS"), ("build_query_date", "SUCCESS")]
 
 
 def test_build_takes_several_dates_in_one_run(lake: Lake, home: Path) -> None:
@@ -74,7 +74,7 @@ def test_build_takes_several_dates_in_one_run(lake: Lake, home: Path) -> None:
     assert "built: 2024-10-21 to 2024-10-24 in " in result.stdout
     assert [lake.read("poll_log", day).num_rows for day in DAYS] == [1, 2, 3, 4]
     assert materialized(home, "poll_log") == {day.isoformat() for day in DAYS}
-    assert len(runs(home)) == 1
+    assert len(runs(home)) == 2  # of the dated tables, and of the others
 
 
 def test_build_without_dates_builds_today(lake: Lake, home: Path) -> None:
@@ -86,17 +86,23 @@ def test_build_without_dates_builds_today(lake: Lake, home: Path) -> None:
     assert materialized(home, "poll_log") == {today().isoformat()}
 
 
-def test_build_leaves_unchanged_dates_alone(lake: Lake, home: Path) -> None:
-    for day in DAYS[:3]:
+def test_build_leaves_unchanged_dates_alone_and_derives_again_what_looks_at_changed_ones(
+    lake: Lake, home: Path
+) -> None:
+    for day in DAYS:
         make_raw_day(lake, day)
-    run(build, "--from", "2024-10-21", "--to", "2024-10-23")
-    make_raw_poll(lake, dt.datetime(2024, 10, 22, 12, tzinfo=dt.UTC), {"koeln": city(2, name="koeln")})
+    span = ("--from", "2024-10-21", "--to", "2024-10-24")
+    run(build, *span)
+    make_raw_poll(lake, dt.datetime(2024, 10, 23, 12, tzinfo=dt.UTC), {"koeln": city(2, name="koeln")})
+    flattened = {day: lake.info("poll_log", day) for day in DAYS}
 
-    result = run(build, "--from", "2024-10-21", "--to", "2024-10-23")
+    result = run(build, *span)
 
-    assert "unchanged: 2024-10-21, 2024-10-23\n" in result.stdout
-    assert "built: 2024-10-22 in " in result.stdout
-    assert lake.read("poll_log", DAYS[1]).num_rows == 4
+    assert "unchanged: 2024-10-21\n" in result.stdout
+    assert "derived again: 2024-10-22, 2024-10-24\nbuilt: 2024-10-23 in " in result.stdout
+    assert lake.read("poll_log", DAYS[2]).num_rows == 4
+    assert [day for day in DAYS if lake.info("poll_log", day) != flattened[day]] == [DAYS[2]]
+    assert run(build, *span).stdout == "unchanged: 2024-10-21 to 2024-10-24\n"
 
 
 def test_build_starts_no_run_when_nothing_changed(lake: Lake, home: Path) -> None:
@@ -106,7 +112,7 @@ def test_build_starts_no_run_when_nothing_changed(lake: Lake, home: Path) -> Non
     result = run(build, "--date", "2024-10-21")
 
     assert (result.exit_code, result.stdout) == (0, "unchanged: 2024-10-21\n")
-    assert len(runs(home)) == 1
+    assert len(runs(home)) == 2  # of the dated tables, and of the others
 
 
 def test_build_force_builds_unchanged_dates_too(lake: Lake, home: Path) -> None:
@@ -116,7 +122,7 @@ def test_build_force_builds_unchanged_dates_too(lake: Lake, home: Path) -> None:
     result = run(build, "--date", "2024-10-21", "--force")
 
     assert "built: 2024-10-21 in " in result.stdout
-    assert len(runs(home)) == 2
+    assert len(runs(home)) == 4
 
 
 def test_build_names_dates_without_raw_answers_and_builds_the_others(lake: Lake) -> None:

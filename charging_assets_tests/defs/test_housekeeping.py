@@ -154,6 +154,20 @@ def test_pruning_again_finds_nothing_more_than_the_last_run_to_do(instance: dg.D
     assert whole_state(instance) == before
 
 
+def test_of_old_verdicts_on_a_partition_the_last_completed_one_stays(instance: dg.DagsterInstance) -> None:
+    def verdicts() -> list[tuple[str | None, str]]:
+        history = instance.event_log_storage.get_asset_check_execution_history(complete.check_key, limit=100)
+        return [(one.partition, one.run_id) for one in history]
+
+    first, again, other, last = (run(instance, day) for day in (1, 1, 2, 1))
+    assert verdicts() == [("2026-03-01", last), ("2026-03-02", other), ("2026-03-01", again), ("2026-03-01", first)]
+
+    done = prune_logs(instance, in_future())
+
+    assert done.verdicts == 2
+    assert verdicts() == [("2026-03-01", last), ("2026-03-02", other)]
+
+
 def test_files_of_old_runs_become_small_and_what_they_printed_goes(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:

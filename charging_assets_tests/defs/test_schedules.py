@@ -192,6 +192,7 @@ def test_every_schedule_waits_until_somebody_turns_it_on() -> None:
 
     assert [one.name for one in made] == [
         "poll_chargecloud_schedule",
+        "check_polls_schedule",
         "today_schedule",
         "night_schedule",
         "dimensions_schedule",

@@ -35,6 +35,7 @@ SCHEDULED_TAG = "due"
     ],
     partitions_def=DAILY,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="chargecloud_api",
 )
 def raw_snapshots(
     context: dg.AssetExecutionContext, lake: LakeResource, chargecloud: ChargecloudResource
