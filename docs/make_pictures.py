@@ -21,7 +21,7 @@ LIMIT = 200_000
 REMEMBERED = {
     "dagster-nav-collapsed": True,
     "asset-graph-direction": "horizontal",
-    "asset-node-facets": ["description", "partitions", "kind-tag"],
+    "asset-node-facets": ["partitions"],
 }
 
 
@@ -36,10 +36,11 @@ def main() -> None:
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=given.chromium) as browser:
         _lineage(browser, given.url, given.folder / "lineage.png")
         _partitions(browser, given.url, given.folder / "partitions.png")
+        _checks(browser, given.url, given.folder / "checks.png")
 
 
 def _lineage(browser: Browser, url: str, file: Path) -> None:
-    page = _open(browser, f"{url}/asset-groups", width=1160, height=840)
+    page = _open(browser, f"{url}/asset-groups", width=1000, height=1300, scale=1)
     page.get_by_label("panel_show_right").click()  # folds the list of assets
     page.get_by_text("raw", exact=True).first.wait_for()
     page.keyboard.press("Alt+KeyE")  # opens all groups
@@ -56,9 +57,16 @@ def _partitions(browser: Browser, url: str, file: Path) -> None:
     _take(page, file)
 
 
-def _open(browser: Browser, url: str, *, width: int, height: int) -> Page:
-    """A page in the light theme, 1.25 times as fine as its layout: sharp at the 900 pixels a README is wide."""
-    page = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=1.25, color_scheme="light")
+def _checks(browser: Browser, url: str, file: Path) -> None:
+    page = _open(browser, f"{url}/assets/feed_health?view=checks&checkDetail=completeness", width=1160, height=640)
+    page.get_by_text("Evaluation result").wait_for()
+    _take(page, file)
+
+
+def _open(browser: Browser, url: str, *, width: int, height: int, scale: float = 1.25) -> Page:
+    """A page in the light theme, `scale` times as fine as its layout: 1.25 is sharp at a README's 900 pixels."""
+    size = {"width": width, "height": height}
+    page = browser.new_page(viewport=size, device_scale_factor=scale, color_scheme="light")
     page.add_init_script(
         f"for (const [name, value] of Object.entries({json.dumps(REMEMBERED)})) "
         "localStorage[name] = JSON.stringify(value)"
