@@ -37,8 +37,10 @@ format: setup  ## format the code and fix what can be fixed
 docs: setup  ## generate the data dictionary
 	$(BIN)/python -m charging_assets.model.dictionary > docs/data_dictionary.md
 
-bench: setup  ## measure flattening against parsers and pandas
+bench: setup  ## measure flattening against parsers and pandas; then dimensions and checks
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
+	$(BIN)/python -m benchmarks.dimensions
+	$(BIN)/python -m benchmarks.checks
 
 demo: setup  ## try it: a simulated week, built and queried, then live behind the UI (ARGS="--days 2 --no-serve")
 	$(BIN)/charging-assets demo $(ARGS)

@@ -18,7 +18,7 @@ from charging_assets.derive.feed_health import FeedHealthDay, FeedHealthMaker
 from charging_assets.lake import Lake
 from charging_assets.simulator import FreezeKind, Simulation, make_world
 from charging_assets.simulator.sessions import AVAILABLE, OUTOFORDER
-from charging_assets_tests.derive.polled_days import Polled, times_of, write_polled_day, write_simulated_days
+from charging_assets_tests.derive.polled_days import Codes, Polled, times_of, write_polled_day, write_simulated_days
 from charging_assets_tests.simulated import EPOCH, FEEDS
 
 HOUR = dt.timedelta(hours=1)
@@ -52,7 +52,7 @@ def living(tmp_path_factory: pytest.TempPathFactory) -> Lake:
 def lake_with(living: Lake, tmp_path: Path) -> Callable[..., Lake]:
     """Makes a copy of the living lake in which something has frozen."""
 
-    def make(*freezes: tuple[str, FreezeKind, dt.datetime, dt.datetime], until: int = len(DATES)) -> Lake:
+    def make(*freezes: tuple[str, FreezeKind, dt.datetime, dt.datetime]) -> Lake:
         shutil.copytree(living.uri, tmp_path / "lake")
         lake = Lake(str(tmp_path / "lake"), tmp_path / "home")
         write_simulated_days(simulation(*freezes), lake, [date for date in DATES if date >= BEGIN.date()])
@@ -167,33 +167,58 @@ def test_a_feed_that_was_never_seen_to_move_is_frozen(lake: Lake) -> None:
     assert row["freeze_start"] == day_bounds(DATES[0])[0]
 
 
+@pytest.fixture
+def kiel_with(tmp_path: Path) -> Callable[..., FeedHealthMaker]:
+    """Makes nine days of kiel's 38 points in which something else is published from `since` on."""
+
+    def make(ids: Sequence[str], since: dt.date, change: Callable[[Codes, Codes], None]) -> FeedHealthMaker:
+        lake = Lake(str(tmp_path / "lake"), tmp_path / "home")
+        simulated = simulation()
+        points = simulated.world.points_of(simulated.world.feeds.index("kiel"))
+        last = np.zeros(0, int)
+        for date in DATES[:9]:
+            times = times_of(date)
+            statuses = simulated.published(times, points)
+            if date >= since:
+                change(statuses, last)
+            last = statuses[:, -1]
+            write_polled_day(lake, date, {"kiel": Polled(ids, statuses)}, times)
+        return FeedHealthMaker(lake)
+
+    return make
+
+
+IDS = [f"DE*KIE*E{number:02d}" for number in range(38)]
+Kiel = Callable[..., FeedHealthMaker]
+
+
 @pytest.mark.parametrize("status", [OUTOFORDER, -1], ids=["in fault", "not answered"])
-def test_points_that_cannot_change_are_not_frozen(living: Lake, tmp_path: Path, status: int) -> None:
-    lake = Lake(str(tmp_path / "lake"), tmp_path / "home")
-    simulated = simulation()
-    for date in DATES[:9]:
-        times = times_of(date)
-        statuses = simulated.published(times, simulated.world.points_of(simulated.world.feeds.index("kiel")))
-        if date >= DATES[4]:
-            statuses[:, :] = status
-        ids = [f"p{number:02d}" for number in range(len(statuses))]
-        write_polled_day(lake, date, {"kiel": Polled(ids, statuses)}, times)
-    maker = FeedHealthMaker(lake)
+def test_points_that_cannot_change_are_not_frozen(kiel_with: Kiel, status: int) -> None:
+    def change(statuses: Codes, _: Codes) -> None:
+        statuses[:, :] = status
+
+    maker = kiel_with(IDS, DATES[4], change)
     for date in DATES[:9]:
         assert maker.make(date, is_closed=True).frozen_spans.num_rows == 0
 
 
-def test_a_busy_point_that_nobody_uses_any_more_is_not_frozen(living: Lake, tmp_path: Path) -> None:
-    lake = Lake(str(tmp_path / "lake"), tmp_path / "home")
-    simulated = simulation()
-    for date in DATES[:9]:
-        times = times_of(date)
-        statuses = simulated.published(times, simulated.world.points_of(simulated.world.feeds.index("kiel")))
-        if date >= DATES[3]:
-            statuses[:2] = AVAILABLE
-        ids = [f"p{number:02d}" for number in range(len(statuses))]
-        write_polled_day(lake, date, {"kiel": Polled(ids, statuses)}, times)
-    assert FeedHealthMaker(lake).make(DATES[7], is_closed=True).frozen_spans.num_rows == 0
+def test_busy_points_that_nobody_uses_any_more_are_not_frozen(kiel_with: Kiel) -> None:
+    def change(statuses: Codes, _: Codes) -> None:
+        statuses[:2] = AVAILABLE
+
+    maker = kiel_with(IDS, DATES[3], change)
+    assert maker.make(DATES[7], is_closed=True).frozen_spans.num_rows == 0
+
+
+def test_the_frozen_points_of_one_operator_of_several_are_named(kiel_with: Kiel) -> None:
+    ids = [f"DE{'OTH' if number % 4 == 0 else 'KIE'}E{number:02d}" for number in range(38)]
+
+    def change(statuses: Codes, last: Codes) -> None:
+        statuses[::4] = last[::4, None]
+
+    made = kiel_with(ids, DATES[5], change).make(DATES[7], is_closed=True)
+    assert feed(made, "kiel")["freeze_kind"] == "part"
+    assert made.frozen_spans["id_cp"].to_pylist() == ids[::4]
 
 
 def test_two_freezes_on_one_day_are_told_apart(lake_with: Callable[..., Lake]) -> None:

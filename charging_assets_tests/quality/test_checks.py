@@ -443,7 +443,7 @@ def test_answers_of_a_clock_that_runs_ahead_do_not_make_a_lake_look_fresh(sound:
 def test_today_is_complete_as_far_as_it_has_gone(sound: Lake) -> None:
     noon = day_bounds(TODAY)[0] + dt.timedelta(hours=12)
     sound.write("feed_health", TODAY, feed_health(TODAY, 0))
-    rewrite(sound, "feed_health", TODAY, lambda rows: with_values(rows, "polls_planned", {0: 144, 1: 144}))
+    rewrite(sound, "feed_health", TODAY, lambda rows: with_values(rows, "polls_planned", {0: 72, 1: 72}))
     rewrite(sound, "feed_health", TODAY, lambda rows: with_values(rows, "polls_answered", {0: 70, 1: 72}))
 
     verdict = verdicts(sound, TODAY, now=noon)["feed_health", "completeness"]
