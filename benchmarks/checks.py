@@ -22,6 +22,7 @@ from typing import Any
 from charging_assets.calendar import day_bounds
 from charging_assets.derive.calendar_tables import public_holidays, time_table
 from charging_assets.derive.dimensions import dimensions
+from charging_assets.derive.feed_health import FeedHealthMaker
 from charging_assets.flatten.current import current_status
 from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Lake
@@ -57,6 +58,11 @@ def make_lake(folder: Path) -> Lake:
     for date in (WEEK_BEFORE, DAY):
         for staged in flatten_day(lake, date).values():
             lake.publish(staged)
+    maker = FeedHealthMaker(lake)
+    for date in (WEEK_BEFORE, DAY):
+        health = maker.make(date, is_closed=True)
+        lake.write("feed_health", date, health.feed_health)
+        lake.write("frozen_spans", date, health.frozen_spans)
     for name, rows in dimensions(lake, active_days=2).items():
         lake.write(name, None, rows)
     lake.write("current_status", None, current_status(lake, day_bounds(DAY)[1]))
