@@ -1,10 +1,12 @@
 """Fixtures that more than one suite uses."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from charging_assets.lake import Lake
+from charging_assets_tests.sound_lake import make_sound_lake
 
 _CAPTURE = Path(__file__).resolve().parents[2] / "shared/data/chargecloud/SW-Stuttgart_2024-10-23T131609+0200.json"
 
@@ -26,3 +28,17 @@ def real_answer(real_answer_path: Path) -> bytes:
 def lake(tmp_path: Path) -> Lake:
     """An empty lake on local disk."""
     return Lake(str(tmp_path / "lake"), tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    make_sound_lake(folder)
+    return folder
+
+
+@pytest.fixture
+def sound(sound_folder: Path, tmp_path: Path) -> Lake:
+    """A sound lake of one's own."""
+    shutil.copytree(sound_folder, tmp_path / "copy")
+    return Lake(str(tmp_path / "copy/lake"), tmp_path / "copy/home")

@@ -228,17 +228,17 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
     import dagster as dg
 
     from charging_assets.defs.assets.raw import raw_report
-    from charging_assets.derive.inputs import stale_dates
+    from charging_assets.derive.inputs import stale_dates, stale_undated
 
     changed = stale_dates(lake, dates)
-    if not changed:
+    if not changed and not stale_undated(lake, settings.active_days):
         click.echo("All tables are built already.")
         return
     use_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:  # before building: tables are as new as what the UI knows of their input
         for date in changed:
             instance.report_runless_asset_event(raw_report(lake, date.isoformat()))
-    runs.print_checks(runs.build_dates(settings, changed, skip_unchanged=True, verbose=False).checked)
+    runs.print_checks(runs.build_dates(settings, changed or dates, skip_unchanged=True, verbose=False).checked)
 
 
 def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path, simulation: "Simulation") -> None:

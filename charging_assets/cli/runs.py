@@ -85,26 +85,52 @@ def build(
         raise click.ClickException(
             "There is nothing to build from: poll first, or take archives in with `charging-assets import-raw`."
         )
-    from charging_assets.derive.inputs import stale_dates, window
+    from charging_assets.derive.inputs import stale_dates, stale_undated, window
 
     dates = [day for day in dates if day in with_raw]
-    changed = dates if force else stale_dates(lake, dates)
+    stale, bad = stale_dates(lake, dates), _bad_dates(settings)
+    changed = [day for day in dates if force or day in stale or day.isoformat() in bad]
     looking_at_changed = [day for day in dates if day not in changed and not set(window(day)).isdisjoint(changed)]
     if unchanged := [day for day in dates if day not in changed and day not in looking_at_changed]:
         click.echo(f"unchanged: {_in_words(unchanged)}")
-    if not changed:
-        return
     started = time.monotonic()
+    if not changed:
+        if missing := stale_undated(lake, settings.active_days):
+            done = run_job(settings, "refresh_dimensions", {}, verbose=verbose)
+            _print_tables(done.made)
+            has_errors = print_checks(done.checked)
+            click.echo(f"made: {', '.join(missing)} in {time.monotonic() - started:.1f} s")
+            _exit(done, has_errors)
+        return
     affected = sorted([*changed, *looking_at_changed])
     done = build_dates(settings, affected, skip_unchanged=not force, verbose=verbose)
     # Unchanged dates within the range were skipped, and the day before the first one may have been derived again.
     _print_tables([event for event in done.made if event.partition in (None, *map(str, changed))])
     has_errors = print_checks(done.checked)
-    if looking_at_changed:
-        click.echo(f"derived again: {_in_words(looking_at_changed)}")
-    click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
+    if done.is_stopped:
+        click.echo("stopped by a check: what is made from these tables stays as it was")
+    else:
+        if looking_at_changed:
+            click.echo(f"derived again: {_in_words(looking_at_changed)}")
+        click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
+    _exit(done, has_errors)
+
+
+def _exit(done: Done, has_errors: bool) -> None:
     if has_errors or done.is_stopped:
         raise click.exceptions.Exit(1)
+
+
+def _bad_dates(settings: Settings) -> set[str | None]:
+    """Dates that a check found bad: building is what mends them, whatever they were made from."""
+    import dagster as dg
+
+    from charging_assets.defs.checks import bad_partitions
+    from charging_assets.derive.inputs import DERIVED, FLATTENED
+
+    use_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        return set(bad_partitions(instance, (*FLATTENED, *DERIVED)))
 
 
 def build_dates(settings: Settings, dates: Sequence[dt.date], *, skip_unchanged: bool, verbose: bool) -> Done:

@@ -5,6 +5,7 @@ what is expected of a table (`quality`).
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
@@ -66,32 +67,47 @@ def require_passed(
     Raises:
         Failure: at least one must not be read; all of them are named, with what was found.
     """
-    names = set(tables)
-    refused = [
-        sentence
-        for check in CHECKS
-        if check.blocking and check.table in names
-        for sentence in _failures(instance, check, partition_keys or ())
-    ]
+    refused = bad_partitions(instance, tables, partition_keys or ())
     if refused:
+        sentences = [sentence for found in refused.values() for sentence in found]
         raise dg.Failure(
-            f"{len(refused)} blocking checks failed in earlier runs, so what they judged must not be read. "
-            + " ".join(refused)
+            f"{len(sentences)} blocking checks failed in earlier runs, so what they judged must not be read. "
+            + " ".join(sentences)
             + " Build these partitions again, or mend them and run their checks: a check that passes lifts this.",
             allow_retries=False,
         )
 
 
-def _failures(instance: dg.DagsterInstance, check: Check, partition_keys: Sequence[str]) -> Iterator[str]:
-    """The partitions whose last verdict was bad, in words."""
+def bad_partitions(
+    instance: dg.DagsterInstance, tables: Iterable[str], partition_keys: Sequence[str] | None = None
+) -> Mapping[str | None, Sequence[str]]:
+    """The partitions that a blocking check found bad, each with what was found; see `require_passed`.
+
+    Args:
+        instance: whose event log knows the verdicts.
+        tables: of which tables.
+        partition_keys: of which partitions; None: of all there are. Undated tables have the key None.
+    """
+    names, found = set(tables), defaultdict[str | None, list[str]](list)
+    for check in CHECKS:
+        if check.blocking and check.table in names:
+            for key, sentence in _failures(instance, check, partition_keys):
+                found[key].append(sentence)
+    return found
+
+
+def _failures(
+    instance: dg.DagsterInstance, check: Check, partition_keys: Sequence[str] | None
+) -> Iterator[tuple[str | None, str]]:
+    """The partitions whose last verdict was bad, and what it was in words."""
     storage = instance.event_log_storage
     key = dg.AssetCheckKey(dg.AssetKey(check.table), check.name)
-    wanted: set[str | None] = set(partition_keys) if is_per_date(check) else {None}
-    of_keys = sorted(partition_keys) if is_per_date(check) else None
+    of_keys = sorted(partition_keys) if partition_keys is not None and is_per_date(check) else None
     for info in storage.get_asset_check_partition_info([key], partition_keys=of_keys):
         if (
             info.latest_execution_status is AssetCheckExecutionRecordStatus.SUCCEEDED
-            or info.partition_key not in wanted
+            or (info.partition_key is not None) != is_per_date(check)
+            or (of_keys is not None and info.partition_key not in of_keys)
         ):
             continue
         # The last record may be of a run that was killed before it came to a verdict: then the one before holds.
@@ -101,7 +117,8 @@ def _failures(instance: dg.DagsterInstance, check: Check, partition_keys: Sequen
             found = record.evaluation
             if found and not found.passed and found.severity is dg.AssetCheckSeverity.ERROR:
                 of_date = f" {info.partition_key}" if info.partition_key else ""
-                yield f"{check.table}{of_date}, {check.name} (run {record.run_id[:8]}): {found.description}"
+                said = f"{check.table}{of_date}, {check.name} (run {record.run_id[:8]}): {found.description}"
+                yield info.partition_key, said
 
 
 def _step(name: str, tables: Sequence[str]) -> dg.AssetChecksDefinition:

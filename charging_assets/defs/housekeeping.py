@@ -130,7 +130,7 @@ def prune_logs(instance: dg.DagsterInstance, ended_before: dt.datetime, reposito
     if not isinstance(storage, SqlEventLogStorage):
         raise dg.Failure(
             f"The event log is kept by {type(storage).__name__}, which this job cannot shorten: it knows those that "
-            "keep events in SQL tables (SQLite, dagster-postgres, dagster-mysql). Leave the logs to that storage's own "
+            "keep events in SQL tables (SQLite, dagster-postgres). Leave the logs to that storage's own "
             "retention, and the raw files to `charging-assets compact`.",
             allow_retries=False,
         )

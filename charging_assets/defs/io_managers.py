@@ -12,7 +12,6 @@ from charging_assets.defs.metadata import Metadata, partition_metadata, preview
 from charging_assets.defs.pandas_types import to_arrow
 from charging_assets.defs.partitions import query_date
 from charging_assets.defs.resources import LakeResource
-from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Lake, PartitionInfo, PartitionKey
 
 
@@ -55,7 +54,8 @@ class DailyTables(Sequence[tuple[str, pa.Table]]):
 class LakeIOManager(dg.ConfigurableIOManager):
     """Keeps each asset as the lake's table of the same name.
 
-    Outputs: rows (an undated asset, or one partition), as Arrow table or as pandas frame, or an iterable of (partition
+    Outputs: rows (an undated asset, or one partition), as Arrow table or as pandas frame (`attrs["inputs"]` is the
+    fingerprint of what it was made from), or an iterable of (partition
     key, rows or `Published`), consumed one partition at a time. Inputs: rows where one partition is needed, else
     `DailyTables`; an input annotated with `DailyTables` gets that in any case. Input metadata ``{"columns": […]}``
     reads only those columns.
@@ -98,10 +98,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
 
 def _published(lake: Lake, table: str, key: PartitionKey, part: pa.Table | pd.DataFrame | Published) -> Metadata:
+    inputs = ""
     if isinstance(part, pd.DataFrame):
-        part = to_arrow(part, table)
+        part, inputs = to_arrow(part, table), part.attrs.get("inputs", "")
     if isinstance(part, pa.Table):
-        inputs = Inputs(lake).fingerprint(table, None) if key is None else ""
         part = Published(lake.write(table, key, part, inputs), preview(part))
     if part.info is None:
         return {"dagster/partition_row_count": 0}

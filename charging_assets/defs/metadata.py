@@ -14,6 +14,7 @@ from charging_assets.calendar import query_date_of
 from charging_assets.lake import PartitionInfo
 from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import SCHEMA_VERSION, key_of, table
+from charging_assets.settings import Settings
 from charging_assets.sources import PollResult
 
 PREVIEW_OF = 5_000
@@ -23,9 +24,13 @@ _PREVIEW_ROWS = 3
 Metadata = Mapping[str, dg.MetadataValue[Any] | str | int | None]
 
 
+_INTERVAL = dt.timedelta(seconds=Settings.from_env().interval_s)
+
 _FRESH = {
     # Two ticks may fail before anybody is told; a day's tables are made hourly, and for good in the night after it.
-    "tick": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(minutes=35), fail_window=dt.timedelta(hours=2)),
+    "tick": dg.FreshnessPolicy.time_window(
+        warn_window=3.5 * _INTERVAL, fail_window=max(dt.timedelta(hours=2), 12 * _INTERVAL)
+    ),
     "day": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=3), fail_window=dt.timedelta(hours=26)),
     "night": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=26), fail_window=dt.timedelta(hours=50)),
 }

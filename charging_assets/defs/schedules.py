@@ -17,9 +17,10 @@ import dagster as dg
 from charging_assets import calendar
 from charging_assets.calendar import compact_text, is_closed, query_date_of
 from charging_assets.defs.assets.raw import POLL_JOB, SCHEDULED_TAG, too_late
+from charging_assets.defs.checks import bad_partitions
 from charging_assets.defs.jobs import build_config
 from charging_assets.defs.resources import LakeResource
-from charging_assets.derive.inputs import stale_dates
+from charging_assets.derive.inputs import DERIVED, FLATTENED, Inputs, stale_dates
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
 
@@ -164,7 +165,10 @@ def night_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
         night, under_way = query_date_of(now), _under_way(context.instance)
         closed = [date for date in opened.raw.dates() if date >= first_date and is_closed(date, now)]
         last = [date for date in closed if night.toordinal() - date.toordinal() <= ALWAYS_BUILT]
-        changed, unknown = changed_dates(opened, [date for date in closed if date not in last], now)
+        older = [date for date in closed if date not in last]
+        changed, unknown = changed_dates(opened, older, now)
+        bad = bad_partitions(context.instance, (*FLATTENED, *DERIVED))  # building is what mends them
+        changed = [date for date in older if date in changed or date.isoformat() in bad]
         ranges = [(span, False) for span in spans([date for date in last if date not in under_way])]
         ranges += [(span, True) for span in reversed(spans([d for d in changed if d not in under_way], DAYS_PER_RUN))]
         running = context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED))
@@ -211,7 +215,7 @@ def dimensions_schedule() -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{running} runs of {BUILD_JOB} come first")
         opened = lake.open()
         closed = [date for date in opened.raw.dates() if is_closed(date)]
-        is_built = bool(closed) and closed[-1] in opened.partitions("master_observations")
+        is_built = bool(closed) and Inputs(opened).is_current(("master_observations",), closed[-1])
         if not is_built and not context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, tags=night)):
             return dg.SkipReason("the night has not built yesterday yet")
         return dg.RunRequest(run_key=night[NIGHT_TAG], tags=night)
@@ -244,11 +248,11 @@ def changed_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime) -> tup
     where a lake is so large that one tick does not get through.
     """
     given_up_at = time.monotonic() + COMPARED_WITHIN_S
-    weeks = [dates[at : at + COMPARED_AT_ONCE] for at in range(0, len(dates), COMPARED_AT_ONCE)]
-    older = weeks[:-1]
+    weeks = [dates[max(0, end - COMPARED_AT_ONCE) : end] for end in range(len(dates), 0, -COMPARED_AT_ONCE)]
+    older = weeks[1:]
     random.Random(query_date_of(now).toordinal()).shuffle(older)  # noqa: S311 - no secret
     changed: list[dt.date] = []
-    for number, week in enumerate([*weeks[-1:], *older]):
+    for number, week in enumerate([*weeks[:1], *older]):
         if time.monotonic() > given_up_at:
             return sorted(changed), sorted(date for left in older[number - 1 :] for date in left)
         changed += stale_dates(lake, week, now)

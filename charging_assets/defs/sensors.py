@@ -26,9 +26,12 @@ DATES_PER_TICK = 25
 """Reading what a day holds takes up to 0.3 s, from S3 more, and a tick is ended after 60 s."""
 
 ALERTS_EVERY_S = 120
-EVENTS_PER_TICK = 200
+EVENTS_PER_TICK = 2_000
+"""A night that catches up evaluates thousands of checks; a message lists the first problems and counts the others."""
 EVALUATIONS_LOOKED_BACK = 50
 """How many newer evaluations of a check and partition there may be when one is told, after a time without a daemon."""
+RUNS_LOOKED_BACK = 50
+"""The same of runs of a job."""
 GIVEN_UP_AFTER = dt.timedelta(hours=24)
 """So long a message is tried again at every tick that a receiver did not take."""
 
@@ -119,7 +122,7 @@ def alert_sensor(name: str, what: str, send: Send) -> dg.SensorDefinition:
         name=name,
         minimum_interval_seconds=ALERTS_EVERY_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Sends {what} when runs or checks fail. A check that goes on failing for the same partition is "
+        description=f"Sends {what} when runs or checks fail. What goes on failing for the same partition is "
         f"told once. What the receiver does not take is tried again for {GIVEN_UP_AFTER // dt.timedelta(hours=1)} h.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
@@ -155,7 +158,7 @@ def alert_sensor(name: str, what: str, send: Send) -> dg.SensorDefinition:
 def _problem(instance: dg.DagsterInstance, event: EventLogEntry, settings: Settings) -> Problem | None:
     """What is to be told about a failed run or an evaluated check; None: nothing."""
     if event.dagster_event_type is dg.DagsterEventType.RUN_FAILURE:
-        return _failed_run(instance, event, settings)
+        return None if _failed_alike_before(instance, event) else _failed_run(instance, event, settings)
     evaluation = event.get_dagster_event().asset_check_evaluation_data
     if evaluation.passed or _failed_before(instance, event):
         return None
@@ -195,6 +198,25 @@ def _sentence(failure: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause  # Dagster wraps what a step raised
     return (error.message.strip() if error else failure.message) or "No reason was given."
+
+
+def _failed_alike_before(instance: dg.DagsterInstance, event: EventLogEntry) -> bool:
+    """Whether the run of the same job and partitions that ended before this one failed with the same words.
+
+    A schedule that fails every hour for the same reason is one problem, until a run of it succeeds.
+    """
+    ended = dg.RunsFilter(job_name=event.job_name, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS])
+    runs = iter(instance.get_runs(ended, limit=RUNS_LOOKED_BACK))
+    this = next((run for run in runs if run.run_id == event.run_id), None)
+    before = next((run for run in runs if this and _partitions_of(run) == _partitions_of(this)), None)
+    if before is None or before.status is dg.DagsterRunStatus.SUCCESS:
+        return False
+    failures = instance.all_logs(before.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    return any(_sentence(failure.get_dagster_event()) == _sentence(event.get_dagster_event()) for failure in failures)
+
+
+def _partitions_of(run: dg.DagsterRun) -> list[str | None]:
+    return [run.tags.get(name) for name in ("dagster/partition", RANGE_START, RANGE_END)]
 
 
 def _failed_before(instance: dg.DagsterInstance, event: EventLogEntry) -> bool:

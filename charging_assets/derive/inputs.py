@@ -38,22 +38,18 @@ class Inputs:
         self._raw: dict[dt.date, str] = {}
         self._infos: dict[tuple[str, PartitionKey], PartitionInfo | None] = {}
 
-    def fingerprint(self, name: str, key: PartitionKey) -> str:
-        """What a partition of the table `name` would be made from, as hex digest.
+    def fingerprint(self, name: str, query_date: dt.date) -> str:
+        """What a partition of the dated table `name` would be made from, as hex digest.
 
-        Of a derived dated table, also whether its day is over: until then, polls to come are not missing. Of an undated
-        table, all partitions of what it is made from; `current_status` is made from the last hours, and has none.
+        Of a derived table, also whether its day is over: until then, polls to come are not missing.
         """
-        if name in FLATTENED and key is not None:
-            if key not in self._raw:
-                self._raw[key] = self._lake.raw.fingerprint(key)
-            return self._raw[key]
-        if made_from(table(name)) == ("raw_snapshots",):
-            return ""
-        parts = [] if key is None else [f"closed={is_closed(key, self._now)}"]
+        if name in FLATTENED:
+            if query_date not in self._raw:
+                self._raw[query_date] = self._lake.raw.fingerprint(query_date)
+            return self._raw[query_date]
+        parts = [f"closed={is_closed(query_date, self._now)}"]
         for upstream in made_from(table(name)):
-            dates = self._lake.partitions(upstream) if key is None else window(key)
-            infos = [info for date in dates if (info := self._info(upstream, date))]
+            infos = [info for date in window(query_date) if (info := self._info(upstream, date))]
             parts += [f"{upstream} {i.key} {i.inputs} {i.schema_version} {i.code_version}" for i in infos]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -80,3 +76,25 @@ def stale_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime | None = 
     """Those of `dates` of which a dated table is missing, or was made from other inputs than there are now."""
     inputs = Inputs(lake, now)
     return [date for date in dates if not inputs.is_current((*FLATTENED, *DERIVED), date)]
+
+
+def undated_inputs(lake: Lake, name: str, active_days: int) -> str:
+    """What the undated table `name` would be made from, as hex digest: all partitions of its inputs, and this version.
+
+    What has `is_active` depends on `active_days` too.
+    """
+    parts = [str(SCHEMA_VERSION), __version__]
+    if made_from(table(name)) == ("master_observations",):
+        parts.append(f"active_days={active_days}")
+    for upstream in made_from(table(name)):
+        infos = (lake.info(upstream, date) for date in lake.partitions(upstream))
+        parts += [f"{upstream} {i.key} {i.inputs} {i.schema_version} {i.code_version}" for i in infos if i]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def stale_undated(lake: Lake, active_days: int) -> list[str]:
+    """Derived undated tables that are missing, or were made from other inputs than there are now."""
+    names = [t.name for t in METADATA.tables.values() if not is_dated(t) and made_from(t) != ("raw_snapshots",)]
+    wanted = {made_from(table(name)): undated_inputs(lake, name, active_days) for name in names}
+    infos = {name: lake.info(name, None) for name in names}
+    return [name for name, info in infos.items() if info is None or info.inputs != wanted[made_from(table(name))]]

@@ -44,13 +44,13 @@ def flatten_day(lake: Lake, query_date: dt.date, tables: Sequence[str] = TABLES)
     day = collected.sort()
     keys = {"query_time": timestamps(day.query_times), **origin(day), "sha256": pa.array([s.sha256 for s in day.seen])}
     inputs = fingerprint_of(pa.table(keys))
-    evses, connectors = day.evses(), day.connectors()
+    evses, connectors, locations = day.evses(), day.connectors(), day.locations()
     batches: dict[str, Callable[[], Iterator[pa.Table]]] = {
         "status_chargingpoints": lambda: _chargingpoints(day, evses, query_date),
         "status_connectors": lambda: _connectors(day, connectors, query_date),
-        "poll_log": lambda: iter([_poll_log(day, evses, connectors, query_date)]),
+        "poll_log": lambda: iter([_poll_log(day, evses, connectors, locations, query_date)]),
         "rejected_records": lambda: _rejected_records(day, query_date),
-        "master_observations": lambda: master_observations(day, connectors, evses, query_date),
+        "master_observations": lambda: master_observations(day, connectors, evses, locations, query_date),
     }
     staged = {}
     for table in tables:
@@ -103,9 +103,10 @@ def _facts(
             )
 
 
-def _poll_log(day: SortedObservations, evses: Level, connectors: Level, query_date: dt.date) -> pa.Table:
+def _poll_log(
+    day: SortedObservations, evses: Level, connectors: Level, locations: Level, query_date: dt.date
+) -> pa.Table:
     pieces, seen = day.pieces, day.seen
-    locations = day.locations()
     rejected_below = {
         "locations": day.locations_in - locations.usable,
         "evses": day.per_answer(codes(pieces.evses_rejected)),

@@ -19,16 +19,16 @@ _SCHEMA = arrow_schema("master_observations")
 
 
 def master_observations(
-    day: SortedObservations, connectors: Level, evses: Level, query_date: dt.date
+    day: SortedObservations, connectors: Level, evses: Level, locations: Level, query_date: dt.date
 ) -> Iterator[pa.Table]:
     """The rows of each level in the order of the table's key."""
     pieces = day.pieces
-    locations = codes(pieces.location_master)
+    stations = codes(pieces.location_master)
     # fmt: off
     for level, dimension, records, values, rows in (
         ("connector", "connector", connectors, codes(pieces.connector_master), pieces.connector_rows),
         ("point", "charging_point", evses, codes(pieces.evse_master), pieces.point_rows),
-        ("station", "charging_station", day.locations(), locations[locations >= 0], pieces.station_rows),
+        ("station", "charging_station", locations, stations[stations >= 0], pieces.station_rows),
     ):
         # fmt: on
         columns = _columns(rows, entity_columns(table(dimension)))

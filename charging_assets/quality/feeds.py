@@ -69,7 +69,6 @@ def _freshness(partition: Partition, _: str) -> Verdict:
 def _completeness(partition: Partition, name: str) -> Verdict:
     start, end = day_bounds(partition.date)
     is_over = is_closed(partition.date, partition.now)
-    span_s = ((end if is_over else min(partition.now, end)) - start).total_seconds()
     wrong: list[tuple[float, str]] = []
     due_total = answered_total = 0
     longest: tuple[int, str] = (0, "")
@@ -78,7 +77,7 @@ def _completeness(partition: Partition, name: str) -> Verdict:
             continue
         feed, answered, gap_s = row["feed"], row["polls_answered"], row["longest_gap_s"]
         due = row["polls_planned"]  # of a day that is not over, those up to its last poll
-        interval_s = span_s / max(due, 1)
+        interval_s = (end - start).total_seconds() / max(due, 1)
         share = min(1.0, answered / due) if due else 1.0
         due_total, answered_total = due_total + due, answered_total + min(answered, due)
         longest = max(longest, (gap_s, feed))

@@ -14,9 +14,11 @@ from click.testing import CliRunner, Result
 
 from charging_assets.calendar import today
 from charging_assets.cli.runs import build, poll
+from charging_assets.definitions import build_definitions
 from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Lake
 from charging_assets_tests.chargecloud_answers import city
+from charging_assets_tests.judging import judge, lose_a_row
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
 
@@ -266,3 +268,35 @@ def test_a_lake_that_cannot_be_written_is_an_error_in_a_sentence(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "CHARGING_ASSETS_LAKE" in done.stderr
+
+
+def test_build_mends_a_date_that_a_check_found_bad_though_its_inputs_are_the_same(lake: Lake, home: Path) -> None:
+    make_raw_day(lake, DAYS[0])
+    run(build, "--date", "2024-10-21")
+    lose_a_row(lake, "status_chargingpoints", DAYS[0])
+    damaged = run(build, "--date", "2024-10-21")  # nobody has judged it yet
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        judge(build_definitions(), instance, "status_chargingpoints", DAYS[0])
+
+    mended = run(build, "--date", "2024-10-21")
+
+    assert damaged.stdout == "unchanged: 2024-10-21\n"
+    assert (mended.exit_code, "built: 2024-10-21 in " in mended.stdout) == (0, True)
+    assert lake.read("status_chargingpoints", DAYS[0]).num_rows == 6
+    assert run(build, "--date", "2024-10-21").stdout == "unchanged: 2024-10-21\n"
+
+
+def test_build_makes_undated_tables_that_are_missing_or_made_with_other_settings(
+    lake: Lake, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_raw_day(lake, DAYS[0])
+    run(build, "--date", "2024-10-21")
+    Path(lake.location("charging_station", None)).unlink()
+
+    again = run(build, "--date", "2024-10-21")
+
+    assert "unchanged: 2024-10-21\n" in again.stdout
+    assert "made: charging_station in " in again.stdout
+    assert lake.read("charging_station", None).num_rows == 2
+    monkeypatch.setenv("CHARGING_ASSETS_ACTIVE_DAYS", "7")
+    assert "made: charging_station, charging_point, connector" in run(build, "--date", "2024-10-21").stdout

@@ -25,3 +25,19 @@ def graph(tmp_path: Path) -> dg.Definitions:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def stored_instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
+    """Events in SQLite: by default a file per run, as a laptop has them; "one database" is like a server's."""
+    (tmp_path / "dagster").mkdir()
+    one = {
+        "event_log_storage": {
+            "module": "dagster._core.storage.event_log",
+            "class": "ConsolidatedSqliteEventLogStorage",
+            "config": {"base_dir": str(tmp_path / "dagster")},
+        }
+    }
+    overrides = one if getattr(request, "param", None) == "one database" else {}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=overrides) as stored:
+        yield stored

@@ -1,6 +1,5 @@
 """Verdicts per partition in the event log, and what a bad one stops: in the same run, and in later ones."""
 
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +14,7 @@ from charging_assets.defs.partitions import DAILY
 from charging_assets.defs.resources import LakeResource
 from charging_assets.lake import Lake
 from charging_assets.quality.checks import CHECKS, is_per_date
-from charging_assets_tests.quality.sound_lake import DAY, DAY_BEFORE, FROZEN_DAY, make_sound_lake, rewrite, with_values
+from charging_assets_tests.sound_lake import DAY, DAY_BEFORE, FROZEN_DAY, rewrite, with_values
 
 RANGE = {
     "dagster/asset_partition_range_start": DAY_BEFORE.isoformat(),
@@ -26,20 +25,6 @@ FLATTENED = GROUPS["check_flattened"]
 DIMENSIONS = GROUPS["check_dimensions"]
 
 Evaluations = Mapping[tuple[str, str, str | None], dg.AssetCheckEvaluation]
-
-
-@pytest.fixture(scope="module")
-def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sound")
-    make_sound_lake(folder)
-    return folder
-
-
-@pytest.fixture
-def sound(sound_folder: Path, tmp_path: Path) -> Lake:
-    """A sound lake of one's own."""
-    shutil.copytree(sound_folder, tmp_path / "copy")
-    return Lake(str(tmp_path / "copy/lake"), tmp_path / "copy/home")
 
 
 def graph(lake: Lake, *, yesterday_too: bool = False) -> dg.Definitions:

@@ -1,6 +1,6 @@
 import datetime as dt
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -50,19 +50,8 @@ GRAPH = dg.Definitions(
 
 
 @pytest.fixture
-def instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
-    """Events in SQLite: by default a file per run, as a laptop has them; "one database" is like a server's."""
-    (tmp_path / "dagster").mkdir()
-    one = {
-        "event_log_storage": {
-            "module": "dagster._core.storage.event_log",
-            "class": "ConsolidatedSqliteEventLogStorage",
-            "config": {"base_dir": str(tmp_path / "dagster")},
-        }
-    }
-    overrides = one if getattr(request, "param", None) == "one database" else {}
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=overrides) as stored:
-        yield stored
+def instance(stored_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return stored_instance
 
 
 def run(instance: dg.DagsterInstance, day: int) -> str:
@@ -119,7 +108,7 @@ def events_of(instance: dg.DagsterInstance, run_id: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("instance", ["one file per run", "one database"], indirect=True)
+@pytest.mark.parametrize("stored_instance", ["one file per run", "one database"], indirect=True)
 def test_logs_of_old_runs_go_and_all_that_is_known_of_assets_and_checks_stays(instance: dg.DagsterInstance) -> None:
     runs = [run(instance, day) for day in (1, 2, 3)]
     runs.append(run_undated(instance))
@@ -140,7 +129,7 @@ def test_logs_of_old_runs_go_and_all_that_is_known_of_assets_and_checks_stays(in
     assert "2026-03-04" in instance.get_materialized_partitions(measured.key)
 
 
-@pytest.mark.parametrize("instance", ["one file per run", "one database"], indirect=True)
+@pytest.mark.parametrize("stored_instance", ["one file per run", "one database"], indirect=True)
 def test_pruning_again_finds_nothing_more_than_the_last_run_to_do(instance: dg.DagsterInstance) -> None:
     for day in (1, 2):
         run(instance, day)

@@ -25,6 +25,7 @@ from charging_assets.defs.schedules import (
     poll_schedule,
     spans,
 )
+from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
 from charging_assets_tests.clock import set_clock
@@ -509,8 +510,9 @@ FIRST_TRY, SECOND_TRY = "2026-03-29T01:45:00+00:00", "2026-03-29T02:45:00+00:00"
 
 
 def build_observations(monkeypatch: pytest.MonkeyPatch, *dates: str) -> None:
+    """Have these dates been built from all answers that there are of them."""
     built = [dt.date.fromisoformat(date) for date in dates]
-    monkeypatch.setattr(Lake, "partitions", lambda _, table: built if table == "master_observations" else [])
+    monkeypatch.setattr(Inputs, "is_current", lambda _, tables, date: date in built)
 
 
 def test_the_dimensions_wait_for_the_builds_of_the_night_and_are_made_once_a_day(

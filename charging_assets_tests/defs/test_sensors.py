@@ -20,19 +20,8 @@ RAW = dg.AssetKey("raw_snapshots")
 
 
 @pytest.fixture
-def instance(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
-    """Events in SQLite: by default a file per run, as a laptop has them; "one database" is like a server's."""
-    (tmp_path / "dagster").mkdir()
-    one = {
-        "event_log_storage": {
-            "module": "dagster._core.storage.event_log",
-            "class": "ConsolidatedSqliteEventLogStorage",
-            "config": {"base_dir": str(tmp_path / "dagster")},
-        }
-    }
-    overrides = one if getattr(request, "param", None) == "one database" else {}
-    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster"), overrides=overrides) as stored:
-        yield stored
+def instance(stored_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    return stored_instance
 
 
 class Sensor:
@@ -278,7 +267,7 @@ def test_what_failed_before_the_sensor_was_there_is_not_told(alerts: Alerts, ins
     assert alerts.mails() == []
 
 
-@pytest.mark.parametrize("instance", ["one file per run", "one database"], indirect=True)
+@pytest.mark.parametrize("stored_instance", ["one file per run", "one database"], indirect=True)
 def test_one_mail_tells_of_everything_that_failed_since_the_last_tick(
     alerts: Alerts, instance: dg.DagsterInstance
 ) -> None:

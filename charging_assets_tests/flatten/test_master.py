@@ -257,8 +257,9 @@ def test_a_point_of_a_station_without_id_has_no_station(lake: Lake) -> None:
     assert "id_cs" not in row
 
 
-def test_a_station_number_is_the_sources_own_or_a_negative_hash() -> None:
-    assert station_number("chargecloud", "493558") == 493558
+def test_a_station_number_is_chargeclouds_own_or_a_negative_hash() -> None:
+    assert station_number("chargecloud", "493558") == station_number("simulator", "493558") == 493558
+    assert station_number("ocpi", "493558") < 0
     others = ["0493558", "493558a", "٤", str(2**63), "0", ""]
     hashes = [station_number(source, text) for source in ("chargecloud", "ocpi") for text in others]
     assert len(set(hashes)) == len(hashes)

@@ -17,37 +17,22 @@ from charging_assets.model.tables import METADATA
 from charging_assets.quality.checks import CHECKS, check_day, check_undated, is_per_date
 from charging_assets.quality.verdict import Verdict
 from charging_assets_tests.chargecloud_answers import answer, city, evse, location
-from charging_assets_tests.quality.sound_lake import (
+from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
+from charging_assets_tests.sound_lake import (
     DAY,
     FROZEN_DAY,
     NOW,
     TODAY,
     WEEK_BEFORE,
     feed_health,
-    make_sound_lake,
     rewrite,
     table_of,
     with_values,
 )
-from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 
 NIGHT = dt.timedelta(days=1)
 ALWAYS_FAILING = {(FROZEN_DAY, "feed_health", "frozen_feeds")}
 """The sound lake has a frozen feed, and is told so."""
-
-
-@pytest.fixture(scope="session")
-def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sound")
-    make_sound_lake(folder)
-    return folder
-
-
-@pytest.fixture
-def sound(sound_folder: Path, tmp_path: Path) -> Lake:
-    """A sound lake of one's own."""
-    shutil.copytree(sound_folder, tmp_path / "copy")
-    return Lake(str(tmp_path / "copy/lake"), tmp_path / "copy/home")
 
 
 def verdicts(lake: Lake, key: PartitionKey, now: dt.datetime = NOW) -> dict[tuple[str, str], Verdict]:
@@ -539,3 +524,7 @@ def test_only_dated_tables_have_a_verdict_per_date() -> None:
 
     assert per_date == {*_DATED, "raw_snapshots"}
     assert [check.name for check in CHECKS if check.of_lake] == ["freshness"]
+
+
+def test_the_readme_says_how_many_checks_there_are() -> None:
+    assert f"{len(CHECKS)} checks" in (Path(__file__).parents[2] / "README.md").read_text()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dagster as dg
 from pydantic import Field
 
+from charging_assets.defs.checks import bad_partitions
 from charging_assets.defs.io_managers import Published
 from charging_assets.defs.metadata import PREVIEW_OF, preview
 from charging_assets.defs.partitions import query_date
@@ -40,13 +41,14 @@ def build_days(
     different inputs, and a year of staged files is 1,825 open descriptors (the usual limit is 1,024).
     """
     tables = [name for name in tables if name in context.op_execution_context.selected_output_names]
+    bad = bad_partitions(context.instance, tables, context.partition_keys)  # building is what mends them
     published: dict[str, list[tuple[str, Published]]] = {name: [] for name in tables}
     for number, key in enumerate(context.partition_keys, start=1):
         date = query_date(key)
         if date not in dates_with_inputs:
             context.log.warning("%s: nothing to make it from; its tables, if there are any, stay as they are.", key)
             partitions = _as_they_stand(lake, date, tables)
-        elif config.skip_unchanged and Inputs(lake).is_current(tables, date):
+        elif config.skip_unchanged and key not in bad and Inputs(lake).is_current(tables, date):
             context.log.info("%s: unchanged.", key)
             partitions = _as_they_stand(lake, date, tables)
         else:

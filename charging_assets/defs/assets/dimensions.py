@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 from pydantic import Field
 
 from charging_assets.defs.checks import require_passed
@@ -13,6 +14,7 @@ from charging_assets.defs.pandas_types import pandas_type, to_pandas
 from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.calendar_tables import public_holidays, time_table
 from charging_assets.derive.dimensions import dimensions as dimensions_of
+from charging_assets.derive.inputs import undated_inputs
 from charging_assets.lake import Lake
 from charging_assets.model.tables import METADATA, made_from, table
 from charging_assets.settings import Settings
@@ -56,8 +58,9 @@ def dimensions(
     """Make the dimensions and their histories."""
     opened = lake.open()
     _require_built(context, opened, DIMENSIONS[0])
+    inputs = undated_inputs(opened, DIMENSIONS[0], config.active_days)  # before anything is read
     for name, made in dimensions_of(opened, active_days=config.active_days).items():
-        yield dg.Output(to_pandas(made, name), output_name=name)
+        yield dg.Output(_made_from(inputs, to_pandas(made, name)), output_name=name)
 
 
 @dg.multi_asset(
@@ -75,9 +78,16 @@ def calendar(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[
     """Take all query times apart, and list the holidays of their years and the next one."""
     opened = lake.open()
     dates = _require_built(context, opened, "time")
-    yield dg.Output(to_pandas(time_table(opened), "time"), output_name="time")
-    holidays = public_holidays(dates[0], dates[-1])
-    yield dg.Output(to_pandas(holidays, "public_holiday"), output_name="public_holiday")
+    inputs = undated_inputs(opened, "time", Settings.from_env().active_days)
+    yield dg.Output(_made_from(inputs, to_pandas(time_table(opened), "time")), output_name="time")
+    holidays = to_pandas(public_holidays(dates[0], dates[-1]), "public_holiday")
+    yield dg.Output(_made_from(inputs, holidays), output_name="public_holiday")
+
+
+def _made_from(inputs: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame, with the fingerprint of its inputs for the IO manager."""
+    frame.attrs["inputs"] = inputs
+    return frame
 
 
 def _require_built(context: dg.AssetExecutionContext, lake: Lake, name: str) -> list[dt.date]:
