@@ -8,7 +8,7 @@ read of it is equal too: so this is exact, like comparing whole texts.
 import re
 from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from charging_assets.flatten.pieces import NULL
@@ -47,10 +47,8 @@ class Form:
     connector_id: "array[int]"
     connector_spot: list[int]
     connector: "array[int]"
-    pieces: dict[tuple[int, ...], int] = field(default_factory=dict)
-    """Pieces that were made, by their statuses."""
 
-    def statuses(self, text: bytes, codes: Mapping[bytes, int]) -> tuple[int, ...] | None:
+    def statuses(self, text: bytes, codes: Mapping[bytes, int]) -> list[int] | None:
         """The codes of the statuses in `text` by spot, and `NULL`; None if it is another text, or has other words."""
         found = []
         position = 0
@@ -77,7 +75,7 @@ class Form:
         if text[position:] != self.tail:
             return None
         found.append(NULL)
-        return tuple(found)
+        return found
 
 
 class Cut(NamedTuple):

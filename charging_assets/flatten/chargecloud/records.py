@@ -90,8 +90,8 @@ _BITS = {level: {key: 1 << KNOWN_KEYS.index(f"{level}.{key}") for key in keys} f
 
 _FORMS = 100_000
 """Locations whose form is remembered before starting afresh: about 300 MiB."""
-_FORMLESS = 1_000_000
-"""Texts without a form that are remembered before starting afresh: about 130 MiB."""
+_REMEMBERED = 1_000_000
+"""Distinct texts remembered before starting afresh: about 130 MiB."""
 
 
 class _Master(NamedTuple):
@@ -110,7 +110,7 @@ class LocationReader:
         self._pieces = pieces
         self._source = source
         self._forms: dict[bytes, Form] = {}
-        self._formless: dict[bytes, int] = {}
+        self._remembered: dict[bytes, int] = {}
         self._decode = msgspec.json.Decoder(_Location).decode
         self._words: dict[bytes, int] = {}
         self._key_sets: dict[tuple[str, ...], int] = {}
@@ -127,19 +127,29 @@ class LocationReader:
     @overload
     def read(self, text: bytes, *, is_guess: bool) -> int | None: ...
     def read(self, text: bytes, *, is_guess: bool = False) -> int | None:
-        """Flatten one location and return its piece; equal texts, and equal statuses in one form, have one piece.
+        """Flatten one location and return its piece; equal texts have one piece.
 
         `text` may be anything and what is unusable is rejected; but with `is_guess`, text that is not exactly one JSON
         value is not flattened at all, and the result is None.
         """
+        # A digest instead of the text itself: a day of all of Germany would keep gigabytes of almost equal texts. With
+        # statuses that come and go most changed texts were seen before, and comparing them with a form takes longer.
+        digest = hashlib.sha256(text).digest()
+        piece = self._remembered.get(digest)
+        if piece is None:
+            piece = self._read(text, is_guess=is_guess)
+            if piece is None:
+                return None
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[digest] = piece
+        return piece
+
+    def _read(self, text: bytes, *, is_guess: bool) -> int | None:
         head = text[: text.find(b",")]  # has the id, if that comes first
         form = self._forms.get(head)
         if form is not None and (found := form.statuses(text, self._words)) is not None:
             return self._read_by_form(form, found)
-        # A digest instead of the text itself: a day of all of Germany would keep gigabytes of almost equal texts.
-        digest = hashlib.sha256(text).digest()
-        if (piece := self._formless.get(digest)) is not None:
-            return piece
         try:
             form = self._form(self._decode(text), text)
         except _UNREADABLE:
@@ -147,10 +157,7 @@ class LocationReader:
                 return None
             form = None
         if form is None:
-            if len(self._formless) >= _FORMLESS:
-                self._formless.clear()
-            piece = self._formless[digest] = self._read_carefully(text)
-            return piece
+            return self._read_carefully(text)
         if len(self._forms) >= _FORMS:
             self._forms.clear()
         self._forms[head] = form
@@ -158,11 +165,8 @@ class LocationReader:
         assert found is not None, "a form matches the text that it was made of"
         return self._read_by_form(form, found)
 
-    def _read_by_form(self, form: Form, found: tuple[int, ...]) -> int:
+    def _read_by_form(self, form: Form, found: list[int]) -> int:
         pieces = self._pieces
-        piece = form.pieces.get(found)
-        if piece is not None:
-            return piece
         pieces.evse_id.extend(form.evse_id)
         pieces.evse_status.extend([found[spot] for spot in form.evse_spot])
         pieces.evse_sensor.extend([found[spot] for spot in form.sensor_spot])
@@ -170,10 +174,7 @@ class LocationReader:
         pieces.connector_id.extend(form.connector_id)
         pieces.connector_status.extend([found[spot] for spot in form.connector_spot])
         pieces.connector_master.extend(form.connector)
-        piece = form.pieces[found] = pieces.end_piece(
-            form.location_id, master=form.station, keys_present=form.keys_present
-        )
-        return piece
+        return pieces.end_piece(form.location_id, master=form.station, keys_present=form.keys_present)
 
     def _form(self, location: Any, text: bytes) -> Form | None:
         """The form of a location in which every record and every value can be used, else None."""
