@@ -245,14 +245,18 @@ def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path
     """Print what there is of the dates, and draw the picture."""
     from charging_assets.calendar import expected_polls
     from charging_assets.cli.output import write_table
-    from charging_assets.flatten.day import TABLES
+    from charging_assets.model.tables import METADATA, is_dated
     from charging_assets.reports.heatmap import heatmap, weekly_utilization
     from charging_assets.warehouse import connect, query
 
-    click.echo(f"\n{'table':<22}{'rows':>12}{'bytes':>12}")
-    for table in TABLES:
-        infos = [info for info in (lake.info(table, date) for date in dates) if info is not None]
-        click.echo(f"{table:<22}{sum(info.rows for info in infos):>12,}{sum(info.bytes for info in infos):>12,}")
+    click.echo(f"\n{'table':<26}{'rows':>12}{'bytes':>12}")
+    for table in METADATA.tables.values():
+        if table.name == "raw_snapshots":
+            continue
+        parts = [lake.info(table.name, date) for date in (dates if is_dated(table) else [None])]
+        if infos := [info for info in parts if info is not None]:
+            rows, size = sum(info.rows for info in infos), sum(info.bytes for info in infos)
+            click.echo(f"{table.name:<26}{rows:>12,}{size:>12,}")
     span = "query_date BETWEEN ? AND ?"
     with connect(lake, ["poll_log"]) as connection:
         ((size, asked, came),) = connection.execute(

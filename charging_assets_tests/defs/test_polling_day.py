@@ -41,8 +41,8 @@ run_coordinator:
   module: dagster._core.run_coordinator
   class: DefaultRunCoordinator
 """
-BYTES_PER_RUN = 96 * 1024
-"""What a poll may leave in Dagster's folder for ever: its row, its assets' events and the verdicts of its checks."""
+BYTES_PER_RUN = 32 * 1024
+"""What a poll may leave in Dagster's folder for ever: its row and its assets' events."""
 EMPTY_BYTES = 512 * 1024
 """What that folder holds before anything ran."""
 
