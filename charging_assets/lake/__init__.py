@@ -6,6 +6,7 @@ No other package knows where a file of the lake is, what it is called or how it 
 from charging_assets.lake.errors import InvalidRows, LakeChanged, LakeError, SchemaMismatch
 from charging_assets.lake.kind import Kind, WrongKind
 from charging_assets.lake.lake import Lake
+from charging_assets.lake.partition_file import PartitionFile
 from charging_assets.lake.raw_files import RawRow, fingerprint_of
 from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter, StoredPartition
 
@@ -15,6 +16,7 @@ __all__ = [
     "Lake",
     "LakeChanged",
     "LakeError",
+    "PartitionFile",
     "PartitionInfo",
     "PartitionKey",
     "RawRow",

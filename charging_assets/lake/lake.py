@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from charging_assets import __version__
 from charging_assets.lake.errors import LakeChanged, LakeError, explained
+from charging_assets.lake.partition_file import PartitionFile
 from charging_assets.lake.raw import RawArchive
 from charging_assets.lake.staging import stage_file
 from charging_assets.lake.store import store_at
@@ -32,6 +33,7 @@ from charging_assets.lake.tables import (
     read_table,
 )
 from charging_assets.model.tables import SCHEMA_VERSION
+from charging_assets.model.tables import table as model_table
 
 _T = TypeVar("_T")
 
@@ -129,6 +131,25 @@ class Lake:
             LakeError: the file is damaged.
         """
         return _steadily(lambda: read_info(self._store, table, key))
+
+    def file(self, table: str, key: PartitionKey) -> PartitionFile | None:
+        """The file of a partition, opened for whoever loads it into a warehouse; None when there is no such partition.
+
+        Raises:
+            LakeError: the file is damaged.
+        """
+        return _steadily(
+            lambda: PartitionFile.open(self._store, self.uri, partition_path(table, key), model_table(table), key)
+        )
+
+    def versions(self, table: str) -> dict[PartitionKey, str]:
+        """What tells versions of a table's files apart, by partition, without opening them.
+
+        Equal ones mean equal bytes; those of equal bytes may differ.
+        """
+        entries = [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
+        keys = [query_date_in(entry.path.rpartition("/")[2]) for entry in entries]
+        return {key: entry.version for key, entry in zip(keys, entries, strict=True)}
 
     def partitions(self, table: str) -> list[dt.date]:
         """The query dates that a dated table has, sorted."""

@@ -60,6 +60,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Sequence[Entry]:
         """All files in and below the folder `prefix`, sorted by path; none when it does not exist."""
 
+    def entry(self, path: str) -> Entry | None:
+        """One file as `list` would give it; None when there is none."""
+
     def names(self, prefix: str) -> Sequence[str]:
         """Names of the files and folders directly in the folder `prefix`, sorted."""
 
@@ -119,11 +122,17 @@ class LocalStore:
             if child.is_dir():
                 self._collect(folder / child.name, path, found)
                 continue
+            if (entry := self.entry(path)) is not None:  # else deleted since the scan
+                found.append(entry)
+
+    def entry(self, path: str) -> Entry | None:
+        """See `Store`."""
+        with explained(f"Looking at {self.root / path}"):
             try:
-                stat = child.stat()
-            except FileNotFoundError:  # deleted since the scan
-                continue
-            found.append(Entry(path, stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}"))
+                stat = (self.root / path).stat()
+            except FileNotFoundError:
+                return None
+            return Entry(path, stat.st_size, f"{stat.st_ino}-{stat.st_mtime_ns}")
 
     def names(self, prefix: str) -> Sequence[str]:
         """See `Store`."""
@@ -235,6 +244,15 @@ class S3Store:
                 if path and not path.endswith("/") and not any(part.startswith(".") for part in path.split("/")):
                     entries.append(Entry(path, found["Size"], found["ETag"].strip('"')))
         return sorted(entries, key=lambda entry: entry.path)
+
+    def entry(self, path: str) -> Entry | None:
+        """See `Store`."""
+        try:
+            with self._explained("Looking at", path):
+                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + path)
+        except FileNotFoundError:
+            return None
+        return Entry(path, found["ContentLength"], found["ETag"].strip('"'))
 
     def names(self, prefix: str) -> Sequence[str]:
         """See `Store`."""

@@ -40,7 +40,7 @@ _WRITER_OPTIONS: dict[str, Any] = {
 _SCHEMA_VERSION = b"charging_assets.schema_version"
 _CODE_VERSION = b"charging_assets.code_version"
 _INPUTS = b"charging_assets.inputs"
-_REMEDY = "remove it, then build this partition again"
+REMEDY = "remove it, then build this partition again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def read_table(
         source = store.open(partition_path(table, key))
     except FileNotFoundError:
         return wanted.empty_table()
-    with source, readable(partition_path(table, key), _REMEDY):
+    with source, readable(partition_path(table, key), REMEDY):
         file = pq.ParquetFile(source)
         stored = file.schema_arrow
         names = [name for name in wanted.names if name in stored.names]
@@ -223,13 +223,13 @@ def read_table(
 
 
 def read_info(store: Store, table: str, key: PartitionKey) -> PartitionInfo | None:
-    """The footer of a partition; see `Lake.info`. A file that another program wrote has no versions and no inputs."""
+    """The footer of a partition; see `Lake.info`."""
     try:
         source = store.open(partition_path(table, key))
     except FileNotFoundError:
         return None
-    with source, readable(partition_path(table, key), _REMEDY):
-        return _info(table, key, pq.read_metadata(source), source.size())
+    with source, readable(partition_path(table, key), REMEDY):
+        return info_in(table, key, pq.read_metadata(source), source.size())
 
 
 def read_stored(store: Store, table: str, key: PartitionKey) -> StoredPartition | None:
@@ -239,21 +239,22 @@ def read_stored(store: Store, table: str, key: PartitionKey) -> StoredPartition 
         source = store.open(path)
     except FileNotFoundError:
         return None
-    with readable(path, _REMEDY):
+    with readable(path, REMEDY):
         file = pq.ParquetFile(source)
-        info = _info(table, key, file.metadata, source.size())
+        info = info_in(table, key, file.metadata, source.size())
         return StoredPartition(info, file.schema_arrow, _row_groups(path, source, file))
 
 
 def _row_groups(path: str, source: pa.NativeFile, file: pq.ParquetFile) -> Iterator[pa.Table]:
     with source:
         for number in range(file.num_row_groups):
-            with readable(path, _REMEDY):
+            with readable(path, REMEDY):
                 group = file.read_row_group(number).unify_dictionaries().combine_chunks()
             yield group
 
 
-def _info(table: str, key: PartitionKey, footer: pq.FileMetaData, size: int) -> PartitionInfo:
+def info_in(table: str, key: PartitionKey, footer: pq.FileMetaData, size: int) -> PartitionInfo:
+    """What `footer` says of a file of `size` bytes; one that another program wrote has no versions and no inputs."""
     said = {_SCHEMA_VERSION: b"0", _CODE_VERSION: b"", _INPUTS: b""} | (footer.metadata or {})
     return PartitionInfo(
         table,

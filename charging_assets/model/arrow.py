@@ -4,10 +4,11 @@ from functools import cache
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, LargeBinary, String, Table
 from sqlalchemy.types import TypeEngine
 
 from charging_assets.model.tables import table
+from charging_assets.model.tables.declare import Geometry
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 FEW_TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -20,6 +21,7 @@ _PLAIN: tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...] = (
     (DateTime, TIMESTAMP),
     (Date, pa.date32()),
     (LargeBinary, pa.large_binary()),
+    (Geometry, pa.binary()),
     (String, pa.string()),
 )
 
@@ -27,7 +29,12 @@ _PLAIN: tuple[tuple[type[TypeEngine[Any]], pa.DataType], ...] = (
 @cache
 def arrow_schema(name: str) -> pa.Schema:
     """Arrow schema of the table `name`, fields in the declared order, without metadata."""
-    return pa.schema([_field(column) for column in table(name).columns])
+    return schema_of(table(name))
+
+
+def schema_of(tab: Table) -> pa.Schema:
+    """Arrow schema of a declared table; see `arrow_schema`."""
+    return pa.schema([_field(column) for column in tab.columns])
 
 
 def _field(column: Column[Any]) -> pa.Field:

@@ -12,9 +12,20 @@ from sqlalchemy import (
     String,
     Table,
 )
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import TypeEngine, UserDefinedType
 
 METADATA = MetaData()
+
+
+class Geometry(UserDefinedType[bytes]):
+    """A shape on the earth: longitude and latitude in degrees, WGS 84. In Arrow and Parquet it is plain WKB."""
+
+    cache_ok = True
+    srid = 4326
+
+    def get_col_spec(self, **_options: Any) -> str:
+        """The type's name in DDL."""
+        return "geometry"
 
 
 def column(
@@ -38,6 +49,11 @@ def time(name: str, doc: str, *, nullable: bool = False) -> Column[Any]:
 def text(name: str, doc: str, *, nullable: bool = False, few: bool = False) -> Column[Any]:
     """A text; `few` as for `column`."""
     return column(name, String(), doc, nullable=nullable, few=few)
+
+
+def geometry(name: str, doc: str, *, nullable: bool = False) -> Column[Any]:
+    """A shape."""
+    return column(name, Geometry(), doc, nullable=nullable)
 
 
 def count(name: str, doc: str, *, unit: str = "records") -> Column[Any]:
@@ -79,6 +95,7 @@ def declare(
     dated: bool,
     made_from: tuple[str, ...] = (),
     computed: dict[str, tuple[str, str]] | None = None,
+    metadata: MetaData = METADATA,
 ) -> Table:
     """One table.
 
@@ -90,11 +107,13 @@ def declare(
         group: of the asset.
         dated: whether there is a partition per query date.
         made_from: tables that it is made from. A dated table is never made from an undated one.
-        computed: columns that only views have: {name: (SQL, documentation)}.
+        computed: columns that only views have: {name: (SQL that DuckDB, PostgreSQL and Redshift understand,
+            documentation)}.
+        metadata: the collection that it becomes part of.
     """
     return Table(
         name,
-        METADATA,
+        metadata,
         *columns,
         PrimaryKeyConstraint(*key, name=f"{name}_key"),
         comment=doc,

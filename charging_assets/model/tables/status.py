@@ -28,7 +28,7 @@ status_chargingpoints = declare(
     made_from=("raw_snapshots",),
     computed={
         "id_status_cp": (
-            "id_chargingpoint || '@' || epoch(query_time)::BIGINT",
+            "id_chargingpoint || '@' || CAST(CAST(EXTRACT(epoch FROM query_time) AS BIGINT) AS VARCHAR)",
             "Identifies the row: `<id_chargingpoint>@<epoch seconds of query_time>`.",
         )
     },
@@ -48,7 +48,7 @@ status_connectors = declare(
     made_from=("raw_snapshots",),
     computed={
         "id_status_connectors": (
-            "id_connector || '@' || epoch(query_time)::BIGINT",
+            "id_connector || '@' || CAST(CAST(EXTRACT(epoch FROM query_time) AS BIGINT) AS VARCHAR)",
             "Identifies the row: `<id_connector>@<epoch seconds of query_time>`.",
         )
     },
