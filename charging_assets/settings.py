@@ -3,7 +3,7 @@
 import datetime as dt
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -56,8 +56,30 @@ DEFAULT_FEEDS = (
 )
 
 
+WAREHOUSES = ("duckdb", "postgres", "redshift")
+_SSL_MODES = ("verify-full", "verify-ca", "require", "prefer", "allow", "disable")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+
+
 class SettingsError(ValueError):
     """A setting has a wrong value; the message names the variable, the value and the expected form."""
+
+
+@dataclass(frozen=True)
+class RedshiftSettings:
+    """How a Redshift cluster or workgroup is reached (`CHARGING_ASSETS_REDSHIFT_…`)."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str | None = field(repr=False)
+    """None: short-lived credentials are asked of IAM for each connection."""
+    iam_role: str
+    """ARN of the role by which Redshift reads the lake."""
+    sslmode: str
+    sslrootcert: str | None
+    """File of certificates to trust; None: Amazon's."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,14 @@ class Settings:
     """Mail server, `smtp(s)://[user:password@]host[:port]`. Keep it out of logs."""
     ui_url: str | None
     """Where people reach the Dagster UI; messages link to it (`CHARGING_ASSETS_UI_URL`)."""
+    warehouse: str
+    """Where tables are published: `duckdb` (the lake itself), `postgres` or `redshift`."""
+    publish_hourly: bool
+    """Whether publishing is scheduled hourly instead of daily (`CHARGING_ASSETS_PUBLISH`)."""
+    postgres_dsn: str | None = field(repr=False)
+    """libpq connection string or URI; may hold a password. Keep it out of logs."""
+    redshift: RedshiftSettings | None
+    """Set when `warehouse` is `redshift`."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -107,9 +137,11 @@ class Settings:
 
         home = Path(get("CHARGING_ASSETS_HOME", ".charging_assets")).expanduser().absolute()
         smtp_url = _smtp_url(get("CHARGING_ASSETS_SMTP_URL", ""))
+        lake = _lake(get("CHARGING_ASSETS_LAKE", str(home / "lake")))
+        warehouse = _one_of("CHARGING_ASSETS_WAREHOUSE", get("CHARGING_ASSETS_WAREHOUSE", "duckdb"), WAREHOUSES)
         return cls(
             home=home,
-            lake=_lake(get("CHARGING_ASSETS_LAKE", str(home / "lake"))),
+            lake=lake,
             dagster_home=Path(get("DAGSTER_HOME", str(home / "dagster"))).expanduser().absolute(),
             source=_source(get("CHARGING_ASSETS_SOURCE", "chargecloud")),
             chargecloud_url=_url(
@@ -128,6 +160,13 @@ class Settings:
             alert_webhook=_alert_webhook(get("CHARGING_ASSETS_ALERT_WEBHOOK", "")),
             smtp_url=smtp_url,
             ui_url=_optional_url("CHARGING_ASSETS_UI_URL", get("CHARGING_ASSETS_UI_URL", "")),
+            warehouse=warehouse,
+            publish_hourly=_one_of(
+                "CHARGING_ASSETS_PUBLISH", get("CHARGING_ASSETS_PUBLISH", "daily"), ("daily", "hourly")
+            )
+            == "hourly",
+            postgres_dsn=_postgres_dsn(get("CHARGING_ASSETS_POSTGRES_DSN", ""), warehouse),
+            redshift=_redshift(get, lake) if warehouse == "redshift" else None,
         )
 
 
@@ -271,6 +310,63 @@ def _alert_webhook(text: str) -> str | None:
             "CHARGING_ASSETS_ALERT_WEBHOOK (not shown, it may hold a secret): expected http(s)://host[:port]/path"
         )
     return text
+
+
+def _one_of(name: str, text: str, values: tuple[str, ...]) -> str:
+    if text not in values:
+        raise SettingsError(f"{name}={text!r}: expected {', '.join(values[:-1])} or {values[-1]}")
+    return text
+
+
+def _postgres_dsn(text: str, warehouse: str) -> str | None:
+    if warehouse == "postgres" and not text:
+        raise SettingsError(
+            "CHARGING_ASSETS_WAREHOUSE=postgres needs a server: expected CHARGING_ASSETS_POSTGRES_DSN to be set, e.g. "
+            "to postgresql://user:password@host:5432/database?sslmode=verify-full"
+        )
+    return text or None
+
+
+def _redshift(get: Callable[[str, str], str], lake: str) -> RedshiftSettings:
+    def of(name: str, default: str = "") -> str:
+        return get(f"CHARGING_ASSETS_REDSHIFT_{name}", default)
+
+    if not lake.startswith("s3://"):
+        raise SettingsError(
+            f"CHARGING_ASSETS_WAREHOUSE=redshift needs the lake on S3, since Redshift copies its files from there, but "
+            f"CHARGING_ASSETS_LAKE is {lake}: expected s3://bucket/prefix, in the cluster's region"
+        )
+    for name, example in _REDSHIFT_EXAMPLES.items():
+        if not of(name):
+            raise SettingsError(
+                f"CHARGING_ASSETS_WAREHOUSE=redshift needs CHARGING_ASSETS_REDSHIFT_{name}: expected e.g. {example}"
+            )
+    if not _ROLE.fullmatch(of("IAM_ROLE")):
+        raise SettingsError(
+            f"CHARGING_ASSETS_REDSHIFT_IAM_ROLE={of('IAM_ROLE')!r}: expected the ARN of a role that may read the lake, "
+            f"e.g. {_REDSHIFT_EXAMPLES['IAM_ROLE']}; access keys are not taken, as statements end up in system tables"
+        )
+    port = of("PORT", "5439")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise SettingsError(f"CHARGING_ASSETS_REDSHIFT_PORT={port!r}: expected a port from 1 to 65535")
+    return RedshiftSettings(
+        host=of("HOST"),
+        port=int(port),
+        database=of("DATABASE"),
+        user=of("USER"),
+        password=of("PASSWORD") or None,
+        iam_role=of("IAM_ROLE"),
+        sslmode=_one_of("CHARGING_ASSETS_REDSHIFT_SSLMODE", of("SSLMODE", "verify-full"), _SSL_MODES),
+        sslrootcert=of("SSLROOTCERT") or None,
+    )
+
+
+_REDSHIFT_EXAMPLES = {
+    "HOST": "cluster.abc123.eu-central-1.redshift.amazonaws.com",
+    "DATABASE": "dev",
+    "USER": "loader",
+    "IAM_ROLE": "arn:aws:iam::123456789012:role/charging-lake",
+}
 
 
 def _optional_url(name: str, text: str) -> str | None:

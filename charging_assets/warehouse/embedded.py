@@ -9,18 +9,20 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
-from sqlalchemy import LargeBinary, Table
+from sqlalchemy import Column, LargeBinary, Table
 
 from charging_assets import __version__
-from charging_assets.lake import Lake
+from charging_assets.lake import Lake, PartitionFile, PartitionKey
 from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import METADATA
+from charging_assets.model.tables.declare import Geometry
+from charging_assets.warehouse.contract import PUBLISHED, Load, Step, WarehouseError, published_tables
 
 _T = TypeVar("_T")
 
@@ -34,8 +36,44 @@ _AS_TEXT = {"interval", "blob", "bit", "bignum", "uhugeint", "time with time zon
 _SELECT_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 
 
-class WarehouseError(Exception):
-    """A query or an export is not possible; the message is for whoever asked for it."""
+class EmbeddedWarehouse:
+    """See `Warehouse`. The lake is what its views read, so there is nothing to create and nothing to load."""
+
+    name = "duckdb"
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+
+    def plan(self) -> Sequence[Step]:
+        """Nothing: views are made for each query."""
+        return []
+
+    def ensure_schema(self) -> Sequence[Step]:
+        """Nothing: views are made for each query."""
+        return []
+
+    def replace_partition(self, file: PartitionFile) -> Load:
+        """Check that the views can show the file, which is where they look for it."""
+        file.checked_columns()
+        return Load.of_file(file)
+
+    def replace_table(self, file: PartitionFile) -> Load:
+        """See `replace_partition`."""
+        return self.replace_partition(file)
+
+    def load_log(self) -> Mapping[tuple[str, PartitionKey], Load]:
+        """What the lake has. Reads every file to tell its hash."""
+        loads: dict[tuple[str, PartitionKey], Load] = {}
+        for table in published_tables():
+            for key in self._lake.versions(table.name):
+                if (file := self._lake.file(table.name, key)) is not None:
+                    with closing(file):
+                        loads[table.name, key] = Load.of_file(file)
+        return loads
+
+    def views(self) -> Mapping[str, Sequence[str]]:
+        """The model's, and the index of raw answers."""
+        return {table.name: list(_shown(table)) for table in METADATA.tables.values()}
 
 
 @contextmanager
@@ -70,6 +108,8 @@ def connect(lake: Lake, tables: Iterable[str] | None = None) -> Iterator[duckdb.
     ):
         _allow_only(connection, [path for paths in snapshot.values() for path in paths])
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(f"CREATE SCHEMA {PUBLISHED}")
+        connection.execute(f"USE {PUBLISHED}")  # with and without the schema's name, as in other warehouses
         for table in METADATA.tables.values():
             if table.name == RAW and RAW in wanted:
                 _copy_raw_index(connection, lake)
@@ -133,6 +173,7 @@ def export_views(lake: Lake, file: Path) -> Mapping[str, bool]:
         with duckdb.connect(":memory:") as connection:
             connection.execute(f"ATTACH {_quoted(str(draft))} AS export (STORAGE_VERSION '{_EXPORT_FORMAT}')")
             connection.execute("USE export")
+            connection.execute(f"CREATE SCHEMA {PUBLISHED}")  # the same names as in other warehouses
             connection.execute(
                 f"CREATE TABLE {_EXPORT_MARK} AS SELECT ? AS lake, ? AS charging_assets_version",
                 [lake.uri, __version__],
@@ -143,6 +184,7 @@ def export_views(lake: Lake, file: Path) -> Mapping[str, bool]:
                 with lake.snapshot([table.name]) as snapshot:
                     has_files[table.name] = bool(snapshot[table.name])
                 connection.execute(_view(table, _quoted(lake.glob(table.name)) if has_files[table.name] else None))
+                connection.execute(f"CREATE VIEW {PUBLISHED}.{table.name} AS FROM main.{table.name}")
             connection.execute("USE memory")
             connection.execute("DETACH export")
         draft.replace(file)
@@ -155,20 +197,41 @@ def export_views(lake: Lake, file: Path) -> Mapping[str, bool]:
 
 def _view(table: Table, files: str | None) -> str:
     """CREATE VIEW with the model's columns and types, whichever of them `files` (SQL: a path or a list) have."""
-    columns = [column for column in table.columns if not isinstance(column.type, LargeBinary)]
-    typed = ", ".join(f"CAST(NULL AS {type_name(column)}) AS {column.name}" for column in columns)
+    columns = _columns(table)
+    typed = ", ".join(f"CAST(NULL AS {_file_type(column)}) AS {column.name}" for column in columns)
     rows = f"SELECT {typed} WHERE false"
     if files is not None:
         read = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
         rows += f" UNION ALL BY NAME SELECT * FROM {read}"  # noqa: S608 - our own paths, quoted
-    shown = [f"{sql} AS {name}" for name, (sql, _) in table.info["computed"].items()]
-    shown += [f"CAST({column.name} AS {type_name(column)}) AS {column.name}" for column in columns]
-    return f"CREATE VIEW {table.name} AS SELECT {', '.join(shown)} FROM ({rows})"  # noqa: S608 - names of the data model
+    shown = ", ".join(f"{sql} AS {name}" for name, sql in _shown(table).items())
+    return f"CREATE VIEW {table.name} AS SELECT {shown} FROM ({rows})"  # noqa: S608 - names of the data model
+
+
+def _columns(table: Table) -> list[Column[Any]]:
+    return [column for column in table.columns if not isinstance(column.type, LargeBinary)]
+
+
+def _shown(table: Table) -> dict[str, str]:
+    """Columns of a table's view with their SQL: computed ones first, as they identify a row."""
+    shown = {name: sql for name, (sql, _) in table.info["computed"].items()}
+    for column in _columns(table):
+        if isinstance(column.type, Geometry):
+            # As PostgreSQL without PostGIS has it: hex EWKB. The lake's WKB is little-endian; the type gets a flag, and
+            # the spatial reference follows it.
+            wkb, srid = f"hex({column.name})", column.type.srid.to_bytes(4, "little").hex().upper()
+            shown[column.name] = f"substr({wkb}, 1, 8) || '20' || '{srid}' || substr({wkb}, 11)"
+        else:
+            shown[column.name] = f"CAST({column.name} AS {type_name(column)})"
+    return shown
+
+
+def _file_type(column: Column[Any]) -> str:
+    return "blob" if isinstance(column.type, Geometry) else type_name(column)
 
 
 def _copy_raw_index(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     """The raw answers without bodies, as a table: only the lake can tell which rows of raw files are duplicates."""
-    columns = [column for column in METADATA.tables[RAW].columns if not isinstance(column.type, LargeBinary)]
+    columns = _columns(METADATA.tables[RAW])
     connection.execute(f"CREATE TABLE {RAW} ({', '.join(f'{column.name} {type_name(column)}' for column in columns)})")
     for query_date in lake.raw.dates():
         connection.register("answers", lake.raw.index(query_date))
