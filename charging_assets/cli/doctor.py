@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 @click.command()
 @click.option("--offline", is_flag=True, help="Do not ask the feeds.")
 def doctor(offline: bool) -> None:
-    """Look at settings, lake, feeds, Dagster and versions; say what to do about each fault.
+    """Look at settings, lake, warehouse, feeds, Dagster and versions; say what to do about each fault.
 
     All it sends anywhere is one request per feed. Exit code 1 if anything is a fault, 2 if a setting is wrong.
     """
@@ -54,6 +54,7 @@ def doctor(offline: bool) -> None:
     sections = {
         "Settings": _settings(settings),
         "Lake": _lake(settings),
+        "Warehouse": _warehouse(settings),
         "Feeds": iter([Finding("ok", "feeds", "not asked (--offline)")]) if offline else _feeds(settings),
         "Dagster": _dagster(settings),
         "Versions": _versions(),
@@ -96,6 +97,10 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "CHARGING_ASSETS_ALERT_WEBHOOK": without_secrets(settings.alert_webhook) if settings.alert_webhook else "none",
         "CHARGING_ASSETS_SMTP_URL": without_secrets(settings.smtp_url) if settings.smtp_url else "none",
         "CHARGING_ASSETS_UI_URL": settings.ui_url or "none",
+        "CHARGING_ASSETS_WAREHOUSE": settings.warehouse,
+        "CHARGING_ASSETS_PUBLISH": "hourly" if settings.publish_hourly else "daily",
+        "CHARGING_ASSETS_POSTGRES_DSN": "set, not shown" if settings.postgres_dsn else "none",
+        **_redshift_settings(settings),
     }
     for name, value in values.items():
         is_set = bool(os.environ.get(name, "").strip())
@@ -114,6 +119,49 @@ def _settings(settings: Settings) -> Iterator[Finding]:
                 name,
                 f"is not a setting{f'; {near[0]} is meant?' if near else ' of this version'}: nothing reads it",
             )
+
+
+def _redshift_settings(settings: Settings) -> Mapping[str, object]:
+    redshift, prefix = settings.redshift, "CHARGING_ASSETS_REDSHIFT_"
+    if redshift is None:  # set or not, nothing reads them
+        return {name: "not used" for name in sorted(os.environ) if name.startswith(prefix)}
+    return {
+        f"{prefix}HOST": redshift.host,
+        f"{prefix}PORT": redshift.port,
+        f"{prefix}DATABASE": redshift.database,
+        f"{prefix}USER": redshift.user,
+        f"{prefix}PASSWORD": "set, not shown" if redshift.password else "none: IAM is asked for short-lived ones",
+        f"{prefix}IAM_ROLE": redshift.iam_role,
+        f"{prefix}SSLMODE": redshift.sslmode,
+        f"{prefix}SSLROOTCERT": redshift.sslrootcert or "Amazon's",
+    }
+
+
+def _warehouse(settings: Settings) -> Iterator[Finding]:
+    from charging_assets.lake import LakeError
+    from charging_assets.warehouse import WarehouseError, differences, warehouse_of
+
+    if settings.warehouse == "duckdb":
+        yield Finding("ok", "duckdb", "views over the lake: nothing to load")
+        return
+    lake = open_lake(settings)
+    try:
+        warehouse = warehouse_of(settings, lake)
+        if changes := [step.what for step in warehouse.plan() if step.is_change]:
+            yield Finding("fault", "schema", f"{len(changes)} changes to make: run `charging-assets migrate`")
+            return
+        yield Finding("ok", "schema", "as this version declares it")
+        found = differences(lake, warehouse)
+    except (LakeError, WarehouseError) as error:
+        yield Finding("fault", settings.warehouse, str(error))
+        return
+    loadable = [one for one in found if one.why != "surplus"]
+    if loadable:
+        yield Finding("warn", "in step", f"{len(loadable):,} partitions are not loaded: run `charging-assets publish`")
+    else:
+        yield Finding("ok", "in step", "it has all partitions of the lake")
+    if surplus := len(found) - len(loadable):
+        yield Finding("warn", "surplus", f"{surplus:,} partitions are loaded that the lake has no more")
 
 
 def _lake(settings: Settings) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 import datetime as dt
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from charging_assets.settings import Settings
 
 if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetMaterialization
+
+    from charging_assets.lake import Lake
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _CHECKS_SHOWN = 10
@@ -69,11 +71,12 @@ def poll(verbose: bool) -> None:
 def build(
     date: dt.datetime | None, first: dt.datetime | None, last: dt.datetime | None, force: bool, verbose: bool
 ) -> None:
-    """Build the tables of a query date, or of several; by default of today. Then check them.
+    """Build the tables of a query date, or of several; by default of today. Then check and publish them.
 
     Runs the job build_query_date, once for all dates, and then refresh_dimensions; the UI shows them like any other
-    run. A date is left alone when its tables were made from the same inputs by the same version. The exit code is 1
-    when a check found an error.
+    run. A date is left alone when its tables were made from the same inputs by the same version. What the warehouse
+    lacks of these dates is loaded, if one is set up. The exit code is 1 when a check found an error, or something could
+    not be published.
     """
     settings = Settings.from_env()
     dates = _dates(settings, date, first, last)
@@ -85,9 +88,16 @@ def build(
         raise click.ClickException(
             "There is nothing to build from: poll first, or take archives in with `charging-assets import-raw`."
         )
+    dates = [day for day in dates if day in with_raw]
+    is_sound = _build(settings, lake, dates, force=force, verbose=verbose)
+    if not (_publish(settings, lake, {*dates, dates[0] - dt.timedelta(days=1)}) and is_sound):
+        raise click.exceptions.Exit(1)
+
+
+def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force: bool, verbose: bool) -> bool:
+    """Build those of `dates` that need it, and say so; returns whether no check found an error."""
     from charging_assets.derive.inputs import stale_dates, stale_undated, window
 
-    dates = [day for day in dates if day in with_raw]
     stale, bad = stale_dates(lake, dates), _bad_dates(settings)
     changed = [day for day in dates if force or day in stale or day.isoformat() in bad]
     looking_at_changed = [day for day in dates if day not in changed and not set(window(day)).isdisjoint(changed)]
@@ -100,8 +110,8 @@ def build(
             _print_tables(done.made)
             has_errors = print_checks(done.checked)
             click.echo(f"made: {', '.join(missing)} in {time.monotonic() - started:.1f} s")
-            _exit(done, has_errors)
-        return
+            return not has_errors and not done.is_stopped
+        return True
     affected = sorted([*changed, *looking_at_changed])
     done = build_dates(settings, affected, skip_unchanged=not force, verbose=verbose)
     # Unchanged dates within the range were skipped, and the day before the first one may have been derived again.
@@ -113,12 +123,23 @@ def build(
         if looking_at_changed:
             click.echo(f"derived again: {_in_words(looking_at_changed)}")
         click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
-    _exit(done, has_errors)
+    return not has_errors and not done.is_stopped
 
 
-def _exit(done: Done, has_errors: bool) -> None:
-    if has_errors or done.is_stopped:
-        raise click.exceptions.Exit(1)
+def _publish(settings: Settings, lake: "Lake", dates: Collection[dt.date]) -> bool:
+    """Load what the warehouse lacks of `dates`, and say so; returns whether it has it all, or there is none."""
+    if settings.warehouse == "duckdb":
+        return True
+    from charging_assets.cli.publishing import publish_differences
+    from charging_assets.warehouse import WarehouseError, warehouse_of
+    from charging_assets.warehouse.contract import published_tables
+
+    names = [table.name for table in published_tables()]
+    try:
+        return publish_differences(settings, lake, warehouse_of(settings, lake), names, dates)
+    except WarehouseError as error:
+        click.echo(f"not published: {error}")
+        return False
 
 
 def _bad_dates(settings: Settings) -> set[str | None]:

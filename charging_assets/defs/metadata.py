@@ -16,6 +16,7 @@ from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import SCHEMA_VERSION, key_of, table
 from charging_assets.settings import Settings
 from charging_assets.sources import PollResult
+from charging_assets.warehouse import Load
 
 PREVIEW_OF = 5_000
 """A preview shows rows from the first so many: one page of a file, and some dozen points of a status table."""
@@ -88,6 +89,19 @@ def partition_metadata(info: PartitionInfo, location: str, preview: dg.TableMeta
         **({"inputs": info.inputs} if info.inputs else {}),
         "schema_version": str(info.schema_version),  # the UI plots whatever is a number
         "code_version": info.code_version,
+    }
+
+
+def load_metadata(load: Load) -> Metadata:
+    """What the load log of a warehouse says of a partition."""
+    count = "dagster/row_count" if load.key is None else "dagster/partition_row_count"
+    return {
+        count: load.rows,
+        "content_hash": load.content_hash,
+        "load_id": load.load_id,
+        "loaded_at": load.loaded_at.isoformat(),
+        "schema_version": str(load.schema_version),  # the UI plots whatever is a number
+        "code_version": load.code_version,
     }
 
 

@@ -5,7 +5,7 @@ is remembered beside the log, so that loading resumes where it was stopped, and 
 """
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from charging_assets.lake import Lake, LakeError, PartitionKey
 from charging_assets.model.tables import is_dated, table
 from charging_assets.progress import advance
-from charging_assets.warehouse.contract import Load, Warehouse, WarehouseError, key_text, published_tables
+from charging_assets.warehouse.contract import (
+    Load,
+    Warehouse,
+    WarehouseError,
+    WarehouseUnavailable,
+    key_text,
+    published_tables,
+)
 
 WORKERS = 2
 """Loads side by side: one reads and converts while the server writes the other."""
@@ -79,21 +86,32 @@ def load(lake: Lake, warehouse: Warehouse, name: str, key: PartitionKey) -> Load
 def publish(
     lake: Lake, warehouse: Warehouse, wanted: Sequence[Difference], workers: int = WORKERS
 ) -> Iterator[Load | Failed]:
-    """Load the partitions, some at a time, and tell of each as it is done; one that fails stops no other."""
+    """Load the partitions, some at a time, and tell of each as it is done.
+
+    One that fails stops no other, unless the warehouse has gone: then the rest is not tried.
+    """
     with ThreadPoolExecutor(workers) as pool:
         pending: dict[Future[Load], Difference] = {
             pool.submit(load, lake, warehouse, one.table, one.key): one for one in wanted
         }
         try:
             for number, future in enumerate(as_completed(pending), start=1):
+                if future.cancelled():
+                    continue
                 try:
                     yield future.result()
                 except (LakeError, WarehouseError) as error:
                     yield Failed(pending[future], error)
+                    if isinstance(error, WarehouseUnavailable):
+                        _cancel(pending)
                 advance("partitions published", number, len(pending))
         finally:
-            for future in pending:  # when nobody wants the rest, what has begun is still finished
-                future.cancel()
+            _cancel(pending)  # when nobody wants the rest, what has begun is still finished
+
+
+def _cancel(pending: Iterable[Future[Load]]) -> None:
+    for future in pending:
+        future.cancel()
 
 
 def _difference(

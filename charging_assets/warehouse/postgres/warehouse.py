@@ -206,7 +206,7 @@ class PostgresWarehouse:
     def _connected(self) -> Iterator[Any]:
         """A cursor for small statements; what is not committed in the block is rolled back."""
         with (
-            self._explained("Asking"),
+            self._explained("A question"),
             closing(psycopg2.connect(self._dsn)) as connection,
             connection.cursor() as cursor,
         ):
@@ -221,11 +221,11 @@ class PostgresWarehouse:
             said = " ".join(str(error).split())
             if _is_gone(error):
                 raise WarehouseUnavailable(
-                    f"{doing}: {self._where} does not answer ({said}). What it has is as it was; once it is there "
-                    "again, `charging-assets publish` loads what is missing."
+                    f"{self._where}, does not answer ({said}). What it has is as it was; once it is there again, "
+                    "`charging-assets publish` loads what is missing."
                 ) from error
             advice = _ADVICE.get(_sqlstate(error), "the partition is as it was")
-            raise WarehouseError(f"{doing} failed at {self._where}: {said}: {advice}") from error
+            raise WarehouseError(f"{doing} failed in {self._where}: {said}: {advice}") from error
 
 
 _ADVICE = {
