@@ -26,11 +26,19 @@ from charging_assets.warehouse.contract import (
     published_tables,
 )
 
-CATALOG_QUERY = f"""
-    SELECT table_schema, table_name, column_name, data_type, character_maximum_length
-    FROM information_schema.columns WHERE table_schema IN ('{STORE}', '{PUBLISHED}')
-    ORDER BY table_schema, table_name, ordinal_position
-"""  # noqa: S608 - constants
+
+def catalog_query(catalog: str = "information_schema.columns", table: str | None = None) -> str:
+    """What `Found.of_rows` reads: all columns of both schemas, or those of one store table."""
+    wanted = f"table_schema IN ('{STORE}', '{PUBLISHED}')"
+    if table is not None:
+        wanted = f"table_schema = '{STORE}' AND table_name = '{table}'"
+    return (
+        "SELECT table_schema, table_name, column_name, data_type, character_maximum_length "  # noqa: S608 - the model's
+        f"FROM {catalog} WHERE {wanted} ORDER BY table_schema, table_name, ordinal_position"
+    )
+
+
+CATALOG_QUERY = catalog_query()
 
 load_log = declare(
     LOAD_LOG,
@@ -63,7 +71,7 @@ class Found:
 
     @classmethod
     def of_rows(cls, schemas: Collection[str], roles: Collection[str], rows: Sequence[Sequence[Any]]) -> "Found":
-        """From the rows of `CATALOG_QUERY`."""
+        """From the rows of `catalog_query`."""
         columns: dict[tuple[str, str], dict[str, str]] = {}
         for schema, name, column_name, kind, length in rows:
             columns.setdefault((schema, name), {})[column_name] = f"{kind}({length})" if length else kind

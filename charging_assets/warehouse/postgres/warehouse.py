@@ -36,7 +36,7 @@ from charging_assets.warehouse.contract import (
 )
 from charging_assets.warehouse.postgres.ddl import POSTGIS_TYPE, PostgresDdl, quoted
 from charging_assets.warehouse.retry import retrying
-from charging_assets.warehouse.schema import CATALOG_QUERY, Found, load_log, plan, require_columns
+from charging_assets.warehouse.schema import Found, catalog_query, load_log, plan, require_columns
 
 ATTEMPTS = 4
 STATEMENT_TIMEOUT_S = 3600
@@ -179,7 +179,7 @@ class PostgresWarehouse:
 
     def _checked_table(self, cursor: dbapi.Cursor, tab: Table) -> Mapping[str, str]:
         """The store table's columns and their types, as the catalog has them."""
-        cursor.execute(CATALOG_QUERY)
+        cursor.execute(catalog_query(table=tab.name))
         columns = Found.of_rows((), (), cursor.fetchall()).columns.get((STORE, tab.name), {})
         require_columns(tab, columns, PostgresDdl(_postgis_in_use(tab, columns)))
         return columns
@@ -194,7 +194,7 @@ class PostgresWarehouse:
         schemas = [name for (name,) in cursor.fetchall()]
         cursor.execute("SELECT rolname FROM pg_roles")
         roles = [name for (name,) in cursor.fetchall()]
-        cursor.execute(CATALOG_QUERY)
+        cursor.execute(catalog_query())
         found = Found.of_rows(schemas, roles, cursor.fetchall())
         cursor.execute("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'postgis'")
         installed = cursor.fetchone()
