@@ -1,12 +1,14 @@
 """Fixtures that more than one suite uses."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from charging_assets.lake import Lake
 from charging_assets_tests.sound_lake import make_sound_lake
+from charging_assets_tests.standins.postgres import PostgresStandin
 
 _CAPTURE = Path(__file__).resolve().parents[2] / "shared/data/chargecloud/SW-Stuttgart_2024-10-23T131609+0200.json"
 
@@ -42,3 +44,10 @@ def sound(sound_folder: Path, tmp_path: Path) -> Lake:
     """A sound lake of one's own."""
     shutil.copytree(sound_folder, tmp_path / "copy")
     return Lake(str(tmp_path / "copy/lake"), tmp_path / "copy/home")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresStandin]:
+    """A PostgreSQL server; take a `new_database` of it."""
+    with PostgresStandin() as server:
+        yield server

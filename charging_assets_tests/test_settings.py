@@ -18,6 +18,8 @@ def test_everything_has_a_default() -> None:
     assert settings.first_date == dt.date(2018, 1, 1)
     assert (settings.active_days, settings.keep_logs_days) == (2, 14)
     assert (settings.alert_email, settings.alert_webhook, settings.smtp_url, settings.ui_url) == ((), None, None, None)
+    assert (settings.warehouse, settings.publish_hourly) == ("duckdb", False)
+    assert (settings.postgres_dsn, settings.redshift) == (None, None)
     assert len(settings.feeds) == 39
     assert "SW-Stuttgart" in settings.feeds
 
@@ -139,3 +141,61 @@ def test_a_url_can_be_shown_without_what_may_be_secret(url: str, shown: str) -> 
 def test_what_could_leave_the_url_is_no_feed_name(name: str) -> None:
     with pytest.raises(ValueError, match="cannot be a feed's name"):
         check_feed(name)
+
+
+REDSHIFT = {
+    "CHARGING_ASSETS_WAREHOUSE": "redshift",
+    "CHARGING_ASSETS_LAKE": "s3://bucket/lake",
+    "CHARGING_ASSETS_REDSHIFT_HOST": "cluster.abc123.eu-central-1.redshift.amazonaws.com",
+    "CHARGING_ASSETS_REDSHIFT_DATABASE": "dev",
+    "CHARGING_ASSETS_REDSHIFT_USER": "loader",
+    "CHARGING_ASSETS_REDSHIFT_PASSWORD": "canary",
+    "CHARGING_ASSETS_REDSHIFT_IAM_ROLE": "arn:aws:iam::123456789012:role/charging-lake",
+}
+
+
+def test_redshift_is_reached_by_tls_with_names_checked_unless_said_otherwise() -> None:
+    redshift = Settings.from_env(REDSHIFT).redshift
+
+    assert redshift is not None
+    assert (redshift.port, redshift.sslmode, redshift.sslrootcert) == (5439, "verify-full", None)
+    assert redshift.iam_role == "arn:aws:iam::123456789012:role/charging-lake"
+
+
+def test_redshift_without_a_password_asks_iam_for_one() -> None:
+    redshift = Settings.from_env({**REDSHIFT, "CHARGING_ASSETS_REDSHIFT_PASSWORD": ""}).redshift
+
+    assert redshift is not None
+    assert redshift.password is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("LAKE", "/srv/lake", "CHARGING_ASSETS_LAKE is /srv/lake: expected s3://bucket/prefix"),
+        ("REDSHIFT_HOST", "", "CHARGING_ASSETS_REDSHIFT_HOST: expected e.g. cluster."),
+        ("REDSHIFT_IAM_ROLE", "AKIA:secret", "the ARN of a role"),
+        ("REDSHIFT_PORT", "many", "a port from 1 to 65535"),
+        ("REDSHIFT_SSLMODE", "no", "expected verify-full, verify-ca,"),
+        ("WAREHOUSE", "oracle", "expected duckdb, postgres or redshift"),
+        ("PUBLISH", "weekly", "expected daily or hourly"),
+    ],
+)
+def test_a_wrong_setting_of_redshift_is_named_with_the_expected_form(name: str, value: str, expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        Settings.from_env({**REDSHIFT, f"CHARGING_ASSETS_{name}": value})
+
+
+def test_postgres_needs_to_be_told_where() -> None:
+    with pytest.raises(SettingsError, match="CHARGING_ASSETS_POSTGRES_DSN to be set"):
+        Settings.from_env({"CHARGING_ASSETS_WAREHOUSE": "postgres"})
+
+
+def test_passwords_of_warehouses_are_not_shown_with_the_settings() -> None:
+    postgres = {
+        "CHARGING_ASSETS_WAREHOUSE": "postgres",
+        "CHARGING_ASSETS_POSTGRES_DSN": "postgresql://u:canary@host/db",
+    }
+
+    assert "canary" not in repr(Settings.from_env(REDSHIFT))
+    assert "canary" not in repr(Settings.from_env(postgres))

@@ -221,7 +221,7 @@ class PostgresWarehouse:
             said = " ".join(str(error).split())
             if _is_gone(error):
                 raise WarehouseUnavailable(
-                    f"{self._where}, does not answer ({said}). What it has is as it was; once it is there again, "
+                    f"{self._where}, cannot be used now ({said}). What it has is as it was; once it is there again, "
                     "`charging-assets publish` loads what is missing."
                 ) from error
             advice = _ADVICE.get(_sqlstate(error), "the partition is as it was")
