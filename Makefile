@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test soak lint format docs bench demo dev clean
+.PHONY: help setup test test-redshift-live soak lint format docs bench demo dev clean
 
 help:  ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(STAMP)  ## create .venv with everything pinned (again only when the pins change)
 
@@ -19,6 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: setup  ## run the test suite
 	$(BIN)/pytest -q -n 2 $(ARGS)
+
+test-redshift-live: setup  ## run the contract tests against a real cluster (see charging_assets_tests/warehouse/harness.py)
+	$(BIN)/pytest -q -m live charging_assets_tests/warehouse $(ARGS)
 
 soak: setup  ## run the long endurance tests
 	$(BIN)/pytest -q -m soak $(ARGS)
@@ -37,10 +40,11 @@ format: setup  ## format the code and fix what can be fixed
 docs: setup  ## generate the data dictionary
 	$(BIN)/python -m charging_assets.model.dictionary > docs/data_dictionary.md
 
-bench: setup  ## measure flattening against parsers and pandas; then dimensions and checks
+bench: setup  ## measure flattening against parsers and pandas; then dimensions, checks and loading
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
 	$(BIN)/python -m benchmarks.dimensions
 	$(BIN)/python -m benchmarks.checks
+	$(BIN)/python -m benchmarks.warehouse
 
 demo: setup  ## try it: a simulated week, built and queried, then live behind the UI (ARGS="--days 2 --no-serve")
 	$(BIN)/charging-assets demo $(ARGS)
