@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sqlalchemy import Table
 
-from charging_assets.lake.errors import LakeError, SchemaMismatch, readable
+from charging_assets.lake.errors import LakeError, SchemaMismatch, explained, readable
 from charging_assets.lake.store import Store
 from charging_assets.lake.tables import REMEDY, PartitionInfo, PartitionKey, info_in
 from charging_assets.model.arrow import schema_of
@@ -74,7 +74,8 @@ class PartitionFile:
         path = f"staged/{table.name}/{uuid4().hex}.parquet"
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "rows.parquet"
-            pq.write_table(rows, local, compression="zstd")
+            with explained(f"Writing {local}"):
+                pq.write_table(rows, local, compression="zstd")
             store.put_new(local, path)
         opened = cls.open(store, uri, path, table, key)
         if opened is None:
@@ -148,7 +149,8 @@ class PartitionFile:
         path = f"manifests/{self.table.name}/{uuid4().hex}.json"
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "manifest.json"
-            local.write_text(json.dumps({"entries": [entry]}))
+            with explained(f"Writing {local}"):
+                local.write_text(json.dumps({"entries": [entry]}))
             self._store.put_new(local, path)
         try:
             yield f"{self._lake_uri}/{path}"

@@ -5,10 +5,11 @@ They are taken from the bundle that comes with `requests`: so nothing is downloa
 
 import ssl
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import certifi
 
@@ -32,11 +33,8 @@ def amazon_roots(bundle: Path) -> str:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(bundle)
-    found = {
-        name: der
-        for known, der in zip(context.get_ca_certs(), context.get_ca_certs(binary_form=True), strict=True)
-        if (name := _common_name(known)) in NAMES
-    }
+    certificates = zip(context.get_ca_certs(), context.get_ca_certs(binary_form=True), strict=True)
+    found = {name: der for known, der in certificates if (name := _common_name(known)) in NAMES}
     if missing := sorted(NAMES - found.keys()):
         raise WarehouseError(
             f"Expected Amazon's root certificates in {bundle}, but {', '.join(missing)} is not there: upgrade certifi, "
@@ -48,19 +46,22 @@ def amazon_roots(bundle: Path) -> str:
 
 @contextmanager
 def amazon_roots_file() -> Iterator[str]:
-    """Path of a private file of Amazon's root certificates, for as long as the block runs.
+    """Path of a file of Amazon's root certificates, for as long as the block runs.
 
     Raises:
-        WarehouseError: see `amazon_roots`.
+        WarehouseError: see `amazon_roots`; or there is no room for the file.
     """
     roots = amazon_roots(Path(certifi.where()))
-    with tempfile.NamedTemporaryFile("w", prefix="charging-assets-", suffix=".pem") as file:
-        file.write(roots)
-        file.flush()
-        yield file.name
+    with ExitStack() as stack:
+        try:
+            file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "amazon.pem"
+            file.write_text(roots)
+        except OSError as error:
+            raise WarehouseError(
+                f"Amazon's root certificates cannot be written into {tempfile.gettempdir()}: {error}"
+            ) from error
+        yield str(file)
 
 
-def _common_name(certificate: dict[str, object]) -> str | None:
-    parts = certificate["subject"]
-    assert isinstance(parts, tuple)
-    return next((value for part in parts for name, value in part if name == "commonName"), None)
+def _common_name(certificate: Mapping[str, Any]) -> str:
+    return next((value for part in certificate["subject"] for name, value in part if name == "commonName"), "")

@@ -70,11 +70,10 @@ def is_gone(error: BaseException) -> bool:
     if not isinstance(error, psycopg2.Error):
         return False
     if error.pgcode:
-        return error.pgcode.startswith(("08", "57P"))
+        return str(error.pgcode).startswith(("08", "57P"))
     # What libpq itself says has no code; a reply that breaks off is a `DatabaseError` and none of its subclasses.
-    return type(error) is psycopg2.DatabaseError or isinstance(
-        error, psycopg2.OperationalError | psycopg2.InterfaceError
-    )
+    is_of_libpq = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return is_of_libpq or type(error) is psycopg2.DatabaseError
 
 
 def _connect(config: RedshiftConfig) -> Any:
@@ -117,8 +116,7 @@ def _advice(said: str) -> str:
 _ADVICE = (
     (
         "certificate verify failed",
-        "who answers there has no certificate of Amazon: check CHARGING_ASSETS_REDSHIFT_HOST; behind a proxy of your "
-        "own, set CHARGING_ASSETS_REDSHIFT_SSLROOTCERT to the file of its authority",
+        "no certificate of Amazon: check CHARGING_ASSETS_REDSHIFT_HOST; for another authority, set …_SSLROOTCERT",
     ),
     (
         "does not match host name",
@@ -127,8 +125,7 @@ _ADVICE = (
     ("root certificate file", "CHARGING_ASSETS_REDSHIFT_SSLROOTCERT must be a file of certificates"),
     (
         "does not support SSL",
-        "that is no Redshift endpoint, or a tunnel's end; CHARGING_ASSETS_REDSHIFT_SSLMODE=disable would send the "
-        "password as it is",
+        "that is no endpoint of Redshift, and without TLS it would get to read the password: check host and port",
     ),
     ("password|authentication", "check CHARGING_ASSETS_REDSHIFT_USER and CHARGING_ASSETS_REDSHIFT_PASSWORD"),
     ("database .* does not exist", "check CHARGING_ASSETS_REDSHIFT_DATABASE"),

@@ -23,7 +23,7 @@ from sqlalchemy_redshift.dialect import GEOMETRY, TIMESTAMPTZ, VARCHAR, Redshift
 
 from charging_assets.model.tables import is_dated, key_of
 from charging_assets.model.tables.declare import Geometry
-from charging_assets.warehouse.contract import LOAD_LOG, LOADER, PUBLISHED, READER, STORE
+from charging_assets.warehouse.contract import LOADER, PUBLISHED, READER, STORE
 from charging_assets.warehouse.schema import CATALOG_QUERY, view_query
 
 MAX_TEXT_BYTES = 65_535
@@ -58,15 +58,19 @@ class RedshiftDdl:
 
     def catalog_type(self, col: Column[Any]) -> str:
         """See `schema.Ddl`."""
-        name = _DIALECT.type_compiler_instance.process(_type(col)).lower()
+        name = str(_type(col).compile(_DIALECT)).lower()
         return _CATALOG_TYPES.get(name, name)
 
     def create_table(self, tab: Table) -> Sequence[str]:
-        """See `schema.Ddl`. With it comes the table that its loads lock."""
+        """See `schema.Ddl`."""
         created = _store_table(tab)
-        comments = [SetTableComment(created), *(SetColumnComment(col) for col in created.columns)]
-        locked = [] if tab.name == LOAD_LOG else [CreateTable(lock_table(tab), if_not_exists=True)]
-        return [written(statement) for statement in (CreateTable(created), *comments, *locked)]
+        comments = [written(SetColumnComment(col)) for col in created.columns]
+        return [written(CreateTable(created)), written(SetTableComment(created)), *comments]
+
+    def create_lock(self, tab: Table) -> Sequence[str]:
+        """Statements that create the table that loads of `tab` lock."""
+        created = lock_table(tab)
+        return [written(CreateTable(created)), written(SetTableComment(created))]
 
     def add_column(self, tab: Table, col: Column[Any]) -> Sequence[str]:
         """See `schema.Ddl`."""
@@ -114,7 +118,13 @@ def stage_table(tab: Table, columns: Sequence[str]) -> Table:
 
 def lock_table(tab: Table) -> Table:
     """The empty table that loads of `tab` lock in its place, as readers would wait for a lock on `tab` itself."""
-    return Table(quoted_name(f"{tab.name}_lock", quote=True), MetaData(), Column("is_locked", Boolean()), schema=STORE)
+    return Table(
+        quoted_name(f"{tab.name}_lock", quote=True),
+        MetaData(),
+        Column("is_locked", Boolean()),
+        schema=STORE,
+        comment=f"Stays empty; loads of {tab.name} lock it, so that there is one at a time.",
+    )
 
 
 def stored(tab: Table) -> str:
@@ -124,7 +134,7 @@ def stored(tab: Table) -> str:
 
 def quoted(name: str) -> str:
     """An identifier in double quotes."""
-    return _DIALECT.identifier_preparer.quote_identifier(name)
+    return str(_DIALECT.identifier_preparer.quote_identifier(name))
 
 
 def written(statement: ClauseElement) -> str:
@@ -162,17 +172,22 @@ def _column(col: Column[Any], kind: TypeEngine[Any], *, nullable: bool = True) -
 
 
 def _type(col: Column[Any]) -> TypeEngine[Any]:
-    if isinstance(col.type, String):
-        return VARCHAR(MAX_TEXT_BYTES)
-    if isinstance(col.type, DateTime):
-        return TIMESTAMPTZ()
-    return GEOMETRY() if isinstance(col.type, Geometry) else col.type
+    kind: TypeEngine[Any] = col.type
+    if isinstance(kind, String):
+        kind = VARCHAR(MAX_TEXT_BYTES)
+    elif isinstance(kind, DateTime):
+        kind = TIMESTAMPTZ()
+    elif isinstance(kind, Geometry):
+        kind = GEOMETRY()
+    return kind
 
 
 def _staged_type(col: Column[Any]) -> TypeEngine[Any]:
     if isinstance(col.type, DateTime):
         return DateTime()
-    return Varbyte(MAX_WKB_BYTES) if isinstance(col.type, Geometry) else _type(col)
+    if isinstance(col.type, Geometry):
+        return Varbyte(MAX_WKB_BYTES)
+    return _type(col)
 
 
 def _encoding(col: Column[Any]) -> str:

@@ -41,8 +41,8 @@ def _advice(config: RedshiftConfig, error: psycopg2.Error, said: str) -> str:
         return "others wrote the same again and again: publish again when they are done"
     if error.pgcode == "57014":
         return (
-            f"it took longer than {config.statement_timeout_s} s, or somebody cancelled it: see sys_query_history, then "
-            "publish again"
+            f"it took longer than {config.statement_timeout_s} s, or somebody cancelled it: see sys_query_history, "
+            "then publish again"
         )
     for pattern, advice in _ADVICE:
         if re.search(pattern, f"{error.pgcode} {said}"):
@@ -53,25 +53,25 @@ def _advice(config: RedshiftConfig, error: psycopg2.Error, said: str) -> str:
 _ADVICE = (
     (
         r"(?i)assume ?role|not authorized to|access ?denied|\b403\b",
-        "the role {role} must be attached to Redshift and be allowed s3:GetObject and s3:ListBucket on the lake's bucket",
+        "the role {role} must be attached to Redshift and allow s3:GetObject and s3:ListBucket on the lake's bucket",
     ),
     (
         r"(?i)permanentredirect|\b301\b|must be addressed using|(same|different|wrong) .*region",
         "COPY of Parquet reads only from a bucket in Redshift's own region: move the lake, or the cluster",
     ),
     (
-        r"(?i)does not exist.*s3://|s3://.*does not exist|nosuchkey|no such key|specified s3|manifest",
+        r"(?i)nosuchkey|no such key|(s3://|s3 object|manifest).*(does not exist|not found|mismatch|content_?length)",
         "the lake's file was replaced or removed in the meantime: publish again",
     ),
     (r"^42501", "run `charging-assets migrate` as an administrator, and grant the role charging_loader to this user"),
     (
         r"^(42P06|42P07|42710|23505)|tuple concurrently",
-        "somebody else changed the schema at the same time: run `charging-assets migrate` again",
+        "somebody made it just now, or this user may not see it: run `charging-assets migrate` again, with more rights",
     ),
     (r"^(42P01|3F000)", "run `charging-assets migrate` first"),
     (
         r"^2BP01",
-        "views of others depend on it: drop them, or make them late-binding (WITH NO SCHEMA BINDING), then run this again",
+        "drop the views that depend on it, or make them late-binding (WITH NO SCHEMA BINDING), then try again",
     ),
     (r"(?i)^53100|disk full", "Redshift's disks are full: resize it or delete something, then publish again"),
 )

@@ -53,7 +53,8 @@ def _longest(values: pa.Array) -> int:
 
 def _refusal(file: PartitionFile, name: str, limit: int) -> str:
     key = key_of(file.table)
-    count, named = 0, []
+    count = 0
+    named: list[dict[str, Any]] = []
     for batch in file.batches(list(dict.fromkeys([*key, name]))):
         values = batch[name]
         each = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
@@ -64,8 +65,8 @@ def _refusal(file: PartitionFile, name: str, limit: int) -> str:
     what = "shapes of the column" if isinstance(file.table.columns[name].type, Geometry) else "values of the column"
     return (
         f"{file.uri}: {count} {what} {name!r} are larger than Redshift takes ({limit:,} bytes), at {rows}"
-        f"{' and more' if count > len(named) else ''}; nothing was loaded. Make them smaller where they come from, then "
-        "build and publish again; the lake and PostgreSQL hold them as they are."
+        f"{' and more' if count > len(named) else ''}; nothing was loaded. Make them smaller where they come from, "
+        "then build and publish again; the lake and PostgreSQL hold them as they are."
     )
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy_redshift.dialect import CopyCommand, Format
 
 from charging_assets.model.tables.declare import Geometry
-from charging_assets.warehouse.contract import LOAD_LOG, STORE
+from charging_assets.warehouse.contract import STORE
 from charging_assets.warehouse.redshift.ddl import STAGE, lock_table, quoted, stage_table, stored, written
 from charging_assets.warehouse.schema import load_log
 

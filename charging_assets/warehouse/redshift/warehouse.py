@@ -18,11 +18,19 @@ from sqlalchemy import MetaData, Table
 from charging_assets.failpoints import failpoint
 from charging_assets.lake import PartitionFile, PartitionKey
 from charging_assets.model.tables import METADATA, is_dated
-from charging_assets.warehouse.contract import PUBLISHED, STORE, Load, Step, WarehouseError, key_text
+from charging_assets.warehouse.contract import (
+    PUBLISHED,
+    STORE,
+    Load,
+    Step,
+    WarehouseError,
+    key_text,
+    published_tables,
+)
 from charging_assets.warehouse.redshift import statements
 from charging_assets.warehouse.redshift.config import RedshiftConfig
 from charging_assets.warehouse.redshift.connection import connected, is_gone
-from charging_assets.warehouse.redshift.ddl import COLUMNS_QUERY, RedshiftDdl
+from charging_assets.warehouse.redshift.ddl import COLUMNS_QUERY, RedshiftDdl, lock_table
 from charging_assets.warehouse.redshift.errors import explained, is_conflict
 from charging_assets.warehouse.redshift.limits import require_fitting
 from charging_assets.warehouse.retry import retrying
@@ -52,13 +60,13 @@ class RedshiftWarehouse:
     def plan(self) -> Sequence[Step]:
         """See `Warehouse`."""
         with explained(self._config, "Looking at the schema"), connected(self._config) as cursor:
-            return plan(self._metadata, _found(cursor), self._ddl)
+            return self._plan(cursor)
 
     def ensure_schema(self) -> Sequence[Step]:
         """See `Warehouse`. Of two at the same time one may fail, and says so."""
         with explained(self._config, "Changing the schema"), connected(self._config) as cursor:
             cursor.execute("BEGIN")
-            steps = plan(self._metadata, _found(cursor), self._ddl)
+            steps = self._plan(cursor)
             for step in steps:
                 for statement in step.statements:
                     cursor.execute(statement)
@@ -89,6 +97,17 @@ class RedshiftWarehouse:
         with explained(self._config, "Looking at the views"), connected(self._config) as cursor:
             found = _found(cursor)
         return {name: list(columns) for (schema, name), columns in found.columns.items() if schema == PUBLISHED}
+
+    def _plan(self, cursor: Any) -> Sequence[Step]:
+        found = _found(cursor)
+        *steps, grants = plan(self._metadata, found, self._ddl)
+        unlocked = [
+            tab for tab in published_tables(self._metadata) if (STORE, lock_table(tab).name) not in found.columns
+        ]
+        if unlocked:
+            statements = [statement for tab in unlocked for statement in self._ddl.create_lock(tab)]
+            steps.append(Step(f"create {len(unlocked)} empty tables that loads lock", statements))
+        return [*steps, grants]
 
     def _replace(self, file: PartitionFile) -> Load:
         columns = file.checked_columns()
