@@ -139,6 +139,9 @@ def _search(window: Window, expected: Expected) -> Iterator[Freeze]:
         ]:
             _, group, silence = max(silences, key=itemgetter(0))
             freeze = _refined(window, feed, group, left, silence, edge_times)
+            if freeze is None:
+                left[group[silence.is_frozen], edges[silence.since] : edges[silence.until]] = 0
+                continue
             yield freeze
             left[freeze.points, _hours_within(window, freeze.start, freeze.end)] = 0
 
@@ -205,8 +208,13 @@ def _likeliest(expected: Expected, changes: NDArray[np.int32], edges: Ints) -> _
     return _Silence(since, until, share, most, is_frozen) if is_frozen.any() else None
 
 
-def _refined(window: Window, feed: int, group: Ints, expected: Expected, silence: _Silence, edge_times: Ints) -> Freeze:
-    """The freeze behind a silence: its bounds are moved outwards to the polls that saw the changes around it."""
+def _refined(
+    window: Window, feed: int, group: Ints, expected: Expected, silence: _Silence, edge_times: Ints
+) -> Freeze | None:
+    """The freeze behind a silence: its bounds are moved outwards to the polls that saw the changes around it.
+
+    None when no poll saw the silence: where polls are rare, the last one may begin an hour that still counts.
+    """
     points = group[silence.is_frozen]
     times = window.changes.time[np.isin(window.changes.point, points)]
     before = times[times <= edge_times[silence.since]]
@@ -221,7 +229,10 @@ def _refined(window: Window, feed: int, group: Ints, expected: Expected, silence
         is_all = silence.share == 1 and len(group) == (window.feed == feed).sum()
         kind = "whole" if is_all else "part"
         polls = window.polls[feed]
-        start = int(polls[np.searchsorted(polls, last_change, side="right")])
+        next_poll = np.searchsorted(polls, last_change, side="right")
+        if next_poll == len(polls):
+            return None
+        start = int(polls[next_poll])
     within = _hours_within(window, start, end)
     due = expected[points, within]
     odds = (1 + due.cumsum(axis=1) / _BURSTINESS) ** _BURSTINESS

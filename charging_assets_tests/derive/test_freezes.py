@@ -14,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charging_assets.calendar import day_bounds
+from charging_assets.derive.activity import Changes, Window
 from charging_assets.derive.feed_health import FeedHealthDay, FeedHealthMaker
+from charging_assets.derive.freezes import find_freezes
 from charging_assets.lake import Lake
 from charging_assets.simulator import FreezeKind, Simulation, make_world
 from charging_assets.simulator.sessions import AVAILABLE, OUTOFORDER
@@ -298,3 +300,30 @@ def test_spans_lie_within_their_day_and_do_not_overlap(tmp_path: Path, data: st.
         assert health["frozen_points"] == len({row["id_cp"] for row in rows})
         assert 0 <= health["frozen_share"] <= 1
         assert np.isfinite(health["expected_changes"])
+
+
+def test_a_silence_after_the_last_poll_is_no_freeze() -> None:
+    """Where polls are an hour apart, the last one may begin an hour that still counts as observed."""
+    points, hours, polled = 20, 48, 40
+    polls = np.arange(polled) * 3600
+    changes = Changes(
+        point=np.repeat(np.arange(points), polled - 1),
+        time=np.tile(polls[1:], points),
+        is_free=np.tile(np.arange(polled - 1) % 2 == 1, points),
+    )
+    window = Window(
+        start=0,
+        hour_of_week=np.arange(hours) % 168,
+        feeds=[("chargecloud", "koeln")],
+        ids=pa.array([f"DE*KOE*E{number}" for number in range(points)]),
+        feed=np.zeros(points, int),
+        operator=np.zeros(points, int),
+        polls=[polls],
+        changes=changes,
+        hours_alive=np.ones((points, hours), np.float32),
+        is_free_first=np.ones(points, bool),
+    )
+
+    freezes, _ = find_freezes(window)
+
+    assert freezes == []
