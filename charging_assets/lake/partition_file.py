@@ -72,10 +72,9 @@ class PartitionFile:
             LakeError: it cannot be written.
         """
         path = f"staged/{table.name}/{uuid4().hex}.parquet"
-        with tempfile.TemporaryDirectory() as folder:
+        with explained(f"Writing {path}"), tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "rows.parquet"
-            with explained(f"Writing {local}"):
-                pq.write_table(rows, local, compression="zstd")
+            pq.write_table(rows, local, compression="zstd")
             store.put_new(local, path)
         opened = cls.open(store, uri, path, table, key)
         if opened is None:
@@ -147,10 +146,9 @@ class PartitionFile:
             raise LakeError(f"Redshift reads from S3 only, but this file is {self.uri}")
         entry = {"url": self.uri, "mandatory": True, "meta": {"content_length": self.info.bytes}}
         path = f"manifests/{self.table.name}/{uuid4().hex}.json"
-        with tempfile.TemporaryDirectory() as folder:
+        with explained(f"Writing {path}"), tempfile.TemporaryDirectory() as folder:
             local = Path(folder) / "manifest.json"
-            with explained(f"Writing {local}"):
-                local.write_text(json.dumps({"entries": [entry]}))
+            local.write_text(json.dumps({"entries": [entry]}))
             self._store.put_new(local, path)
         try:
             yield f"{self._lake_uri}/{path}"

@@ -123,8 +123,11 @@ def _difference(
         return "missing"
     if logged.file_version == stored[key]:
         return None
-    file = lake.file(name, key)
-    if file is None:  # removed since it was listed
-        return "surplus"
-    with closing(file):
-        return None if file.content_hash == logged.content_hash else "outdated"
+    try:
+        file = lake.file(name, key)
+        if file is None:  # removed since it was listed
+            return "surplus"
+        with closing(file):
+            return None if file.content_hash == logged.content_hash else "outdated"
+    except LakeError:  # a damaged file: loading it says what is the matter
+        return "outdated"

@@ -26,12 +26,6 @@ from charging_assets_tests.standins.postgres import PostgresStandin, is_alive
 _IN_ERROR = psycopg2.extensions.TRANSACTION_STATUS_INERROR
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresStandin]:
-    with PostgresStandin() as server:
-        yield server
-
-
 @pytest.fixture
 def proxy(postgres: PostgresStandin) -> Iterator[PgProxy]:
     with PgProxy(postgres.socket_path) as proxy:

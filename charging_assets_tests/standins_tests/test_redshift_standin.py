@@ -30,12 +30,6 @@ _IN_ERROR = psycopg2.extensions.TRANSACTION_STATUS_INERROR
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[PostgresStandin]:
-    with PostgresStandin() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def s3() -> Iterator[S3Standin]:
     with S3Standin() as server:
         yield server

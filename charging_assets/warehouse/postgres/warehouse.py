@@ -78,13 +78,12 @@ class PostgresWarehouse:
     name = "postgres"
 
     def __init__(self, dsn: str, metadata: MetaData = METADATA) -> None:
-        try:
-            given = parse_dsn(dsn)
-        except psycopg2.ProgrammingError:
+        given = _parsed(dsn)
+        if given is None:  # raised here, where it has no context: what libpq says repeats the string
             raise WarehouseError(
                 "CHARGING_ASSETS_POSTGRES_DSN (not shown, it may hold a password) is no connection string: expected "
                 "postgresql://user:password@host:5432/database?sslmode=verify-full"
-            ) from None
+            )
         self._dsn = make_dsn(**{**_CONNECTING, **given})
         self._where = (
             f"PostgreSQL at {given.get('host', 'the default host')}, database {given.get('dbname', 'default')}"
@@ -137,14 +136,15 @@ class PostgresWarehouse:
     def _replace(self, file: PartitionFile, where: str) -> Load:
         columns = file.checked_columns()
         load = Load.of_file(file)
-        is_committing = False
+        is_committing = was_connected = False
 
         def attempt() -> Load:
-            nonlocal is_committing
+            nonlocal is_committing, was_connected
             if is_committing and self._is_logged(load):
                 return load
             is_committing = False
             with closing(dbapi.connect(self._dsn, autocommit=False)) as connection, connection.cursor() as cursor:
+                was_connected = True
                 self._begin(cursor, file)
                 geometry_kinds = self._checked_table(cursor, file.table)
                 cursor.execute(f"DELETE FROM {STORE}.{quoted(file.table.name)} {where}")  # noqa: S608 - of the model
@@ -165,7 +165,8 @@ class PostgresWarehouse:
             return load
 
         with self._explained(f"Loading {load.table} {key_text(load.key)}"):
-            return retrying(attempt, attempts=ATTEMPTS, is_worth=_passes)
+            # A first connection that fails may be a wrong password: said at once, and not tried until it is locked.
+            return retrying(attempt, attempts=ATTEMPTS, is_worth=lambda error: was_connected and _passes(error))
 
     def _begin(self, cursor: dbapi.Cursor, file: PartitionFile) -> None:
         """Set the transaction's limits, and wait until nobody else replaces this partition."""
@@ -232,11 +233,22 @@ _ADVICE = {
     "42501": "run `charging-assets migrate` as the owner, and grant charging_loader to this user",
     "42P01": "run `charging-assets migrate` first",
     "3F000": "run `charging-assets migrate` first",
+    "40001": "another transaction was in the way again and again: publish again when it is done",
+    "40P01": "another transaction was in the way again and again: publish again when it is done",
+    "54000": "an id is longer than the 2,700 bytes that a key of PostgreSQL can have; the table is as it was. The feed "
+    "sends garbage: see it in DuckDB (`charging-assets sql`), which has the table",
     "53100": "the server's disk is full: free some space there, then publish again; nothing was lost",
     "55P03": "another load of the same partition has been at work for long: see pg_stat_activity, then publish again",
     "57014": f"it took longer than {STATEMENT_TIMEOUT_S} s: see pg_stat_activity, then publish again",
     "22021": "PostgreSQL's texts cannot hold a NUL character: the partition stays as it was",
 }
+
+
+def _parsed(dsn: str) -> Mapping[str, str] | None:
+    try:
+        return dict(parse_dsn(dsn))
+    except psycopg2.ProgrammingError:
+        return None
 
 
 def _write_log(cursor: dbapi.Cursor, load: Load) -> None:
