@@ -17,24 +17,34 @@ from charging_assets.settings import Settings
 
 
 def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """The whole platform from the settings; `resources` replaces parts by others: `lake`, `chargecloud`."""
+    """The whole platform from the settings; `resources` replaces parts: `lake`, `chargecloud`, `warehouse`."""
     settings = Settings.from_env()
     parts: dict[str, Any] = {
         "lake": LakeResource.from_settings(settings),
         "chargecloud": ChargecloudResource.from_settings(settings),
         **(resources or {}),
     }
-    return dg.Definitions(
+    platform = dg.Definitions(
         assets=ASSETS,
         asset_checks=build_checks(),
         jobs=[jobs.poll_chargecloud, jobs.check_polls, jobs.build_query_date, jobs.refresh_dimensions, housekeeping],
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
-        resources={**parts, "io_manager": LakeIOManager(lake=parts["lake"])},
+        resources={
+            "lake": parts["lake"],
+            "chargecloud": parts["chargecloud"],
+            "io_manager": LakeIOManager(lake=parts["lake"]),
+        },
         # Dagster's default starts a process per step, at about 10 s of CPU each; a step here takes a second or two.
         # What can go side by side is days, each in a run of its own.
         executor=dg.in_process_executor,
     )
+    if settings.warehouse == "duckdb":  # which reads the lake itself: there is nothing to publish
+        return platform
+    # Imported when there is one: it brings drivers along.
+    from charging_assets.defs.publishing import build_publishing  # noqa: PLC0415
+
+    return dg.Definitions.merge(platform, build_publishing(settings, parts["lake"], parts.get("warehouse")))
 
 
 defs = build_definitions()

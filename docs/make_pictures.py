@@ -1,7 +1,9 @@
 """Take the README's pictures of the Dagster UI: ``python docs/make_pictures.py``, while `make dev` runs.
 
 The lake wants about three weeks of built dates, with CHARGING_ASSETS_FIRST_DATE at the first of them and
-`raw_snapshots` materialized for all. Needs Chromium (Debian: `apt install chromium`).
+`raw_snapshots` materialized for all. For the picture of a warehouse partition that failed, set one up, run the job
+`publish` over all dates, cut the file of a date of `status_chargingpoints` short, run it again, and give the date.
+Needs Chromium (Debian: `apt install chromium`).
 """
 
 import argparse
@@ -31,12 +33,17 @@ def main() -> None:
     parser.add_argument("--url", default="http://localhost:3000", help="of the running UI (default: %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "pictures")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser's executable")
+    parser.add_argument(
+        "--failed", metavar="DATE", help="whose partition in the warehouse failed; else no such picture"
+    )
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=given.chromium) as browser:
         _lineage(browser, given.url, given.folder / "lineage.png")
         _partitions(browser, given.url, given.folder / "partitions.png")
         _checks(browser, given.url, given.folder / "checks.png")
+        if given.failed:
+            _warehouse(browser, given.url, given.folder / "warehouse.png", given.failed)
 
 
 def _lineage(browser: Browser, url: str, file: Path) -> None:
@@ -60,6 +67,13 @@ def _partitions(browser: Browser, url: str, file: Path) -> None:
 def _checks(browser: Browser, url: str, file: Path) -> None:
     page = _open(browser, f"{url}/assets/feed_health?view=checks&checkDetail=completeness", width=1160, height=640)
     page.get_by_text("Evaluation result").wait_for()
+    _take(page, file)
+
+
+def _warehouse(browser: Browser, url: str, file: Path, failed: str) -> None:
+    asset = f"{url}/assets/warehouse/status_chargingpoints"
+    page = _open(browser, f"{asset}?view=partitions&partition={failed}", width=1280, height=900)
+    page.get_by_text("failed, and did not materialize this asset").wait_for()
     _take(page, file)
 
 

@@ -41,6 +41,21 @@ refresh_dimensions = dg.define_asset_job(
     "them.",
 )
 
+_PUBLISHED = dg.AssetSelection.groups("warehouse")
+
+publish = dg.define_asset_job(
+    "publish",
+    _PUBLISHED,
+    description="Loads what the warehouse lacks of query dates and of the undated tables, and checks whether it then "
+    "has all that the lake has.",
+)
+
+check_warehouse = dg.define_asset_job(
+    "check_warehouse",
+    _PUBLISHED - _PUBLISHED.without_checks(),
+    description="Checks whether the warehouse has all that the lake has, also when publishing failed or never began.",
+)
+
 
 def build_config(*, skip_unchanged: bool) -> dict[str, Any]:
     """Run config of `build_query_date`."""

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -16,7 +16,9 @@ from charging_assets.model.dictionary import type_name
 from charging_assets.model.tables import SCHEMA_VERSION, key_of, table
 from charging_assets.settings import Settings
 from charging_assets.sources import PollResult
-from charging_assets.warehouse import Load
+
+if TYPE_CHECKING:  # it brings DuckDB along, which loading the definitions does without
+    from charging_assets.warehouse import Load
 
 PREVIEW_OF = 5_000
 """A preview shows rows from the first so many: one page of a file, and some dozen points of a status table."""
@@ -92,7 +94,7 @@ def partition_metadata(info: PartitionInfo, location: str, preview: dg.TableMeta
     }
 
 
-def load_metadata(load: Load) -> Metadata:
+def load_metadata(load: "Load") -> Metadata:
     """What the load log of a warehouse says of a partition."""
     count = "dagster/row_count" if load.key is None else "dagster/partition_row_count"
     return {

@@ -1,7 +1,7 @@
 """When what is made. All schedules wait until somebody turns them on.
 
 Belongs here: the times, which dates a tick asks for, and when it asks for none. Does not belong here: what a job makes,
-and whether a date is stale (`derive.inputs`).
+and whether a date is stale (`derive.inputs`). Publishing has its schedules in `publishing`.
 
 No schedule counts on being caught up: of the ticks that a daemon missed, Dagster evaluates the last one only. So a tick
 looks at what there is, and not at what it believes to have been done before.
@@ -10,7 +10,8 @@ looks at what there is, and not at what it believes to have been done before.
 import datetime as dt
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import dagster as dg
 
@@ -23,6 +24,8 @@ from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.inputs import DERIVED, FLATTENED, Inputs, stale_dates
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
+
+_Found = TypeVar("_Found")
 
 CHECK_JOB = "check_polls"
 BUILD_JOB = "build_query_date"
@@ -135,7 +138,7 @@ def today_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{date} is over; the night builds it for good")
         if date < first_date or date not in lake.open().raw.dates():
             return dg.SkipReason(f"no raw answers of {date} yet")
-        if date in _under_way(context.instance):
+        if date in under_way(context.instance, BUILD_JOB):
             return dg.SkipReason(f"{date} is being built")
         return _build(date, date, key=compact_text(due), skip_unchanged=True)
 
@@ -162,15 +165,15 @@ def night_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
     )
     def schedule(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> list[dg.RunRequest] | dg.SkipReason:
         now, opened = calendar.utc_now(), lake.open()
-        night, under_way = query_date_of(now), _under_way(context.instance)
+        night, busy = query_date_of(now), under_way(context.instance, BUILD_JOB)
         closed = [date for date in opened.raw.dates() if date >= first_date and is_closed(date, now)]
         last = [date for date in closed if night.toordinal() - date.toordinal() <= ALWAYS_BUILT]
         older = [date for date in closed if date not in last]
         changed, unknown = changed_dates(opened, older, now)
         bad = bad_partitions(context.instance, (*FLATTENED, *DERIVED))  # building is what mends them
         changed = [date for date in older if date in changed or date.isoformat() in bad]
-        ranges = [(span, False) for span in spans([date for date in last if date not in under_way])]
-        ranges += [(span, True) for span in reversed(spans([d for d in changed if d not in under_way], DAYS_PER_RUN))]
+        ranges = [(span, False) for span in spans([date for date in last if date not in busy])]
+        ranges += [(span, True) for span in reversed(spans([d for d in changed if d not in busy], DAYS_PER_RUN))]
         running = context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED))
         room = max(0, RUNS_PER_NIGHT - running)
         if left := [span for span, _ in ranges[room:]]:
@@ -242,21 +245,32 @@ def housekeeping_schedule() -> dg.ScheduleDefinition:
 
 
 def changed_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime) -> tuple[list[dt.date], list[dt.date]]:
-    """Those of `dates` that are to be built again, and those for which there was no time to find out, both sorted.
+    """Those of `dates` that are to be built again, and those for which there was no time to find out, both sorted."""
+    changed, unknown = compared(dates, COMPARED_AT_ONCE, lambda week: stale_dates(lake, week, now), now)
+    return sorted(changed), unknown
+
+
+def compared(
+    dates: Sequence[dt.date],
+    at_once: int,
+    compare: Callable[[Sequence[dt.date]], Iterable[_Found]],
+    now: dt.datetime,
+) -> tuple[list[_Found], list[dt.date]]:
+    """What `compare` finds in `dates`, some of them at once, and those for which there was no time, sorted.
 
     The last days are compared first, and the others in an order that is another one every night: so each has its turn
     where a lake is so large that one tick does not get through.
     """
     given_up_at = time.monotonic() + COMPARED_WITHIN_S
-    weeks = [dates[max(0, end - COMPARED_AT_ONCE) : end] for end in range(len(dates), 0, -COMPARED_AT_ONCE)]
-    older = weeks[1:]
+    pieces = [dates[max(0, end - at_once) : end] for end in range(len(dates), 0, -at_once)]
+    older = pieces[1:]
     random.Random(query_date_of(now).toordinal()).shuffle(older)  # noqa: S311 - no secret
-    changed: list[dt.date] = []
-    for number, week in enumerate([*weeks[:1], *older]):
+    found: list[_Found] = []
+    for number, piece in enumerate([*pieces[:1], *older]):
+        found += compare(piece)
         if time.monotonic() > given_up_at:
-            return sorted(changed), sorted(date for left in older[number - 1 :] for date in left)
-        changed += stale_dates(lake, week, now)
-    return sorted(changed), []
+            return found, sorted(date for left in older[number:] for date in left)
+    return found, []
 
 
 def spans(dates: Sequence[dt.date], most: int | None = None) -> list[tuple[dt.date, dt.date]]:
@@ -270,6 +284,19 @@ def spans(dates: Sequence[dt.date], most: int | None = None) -> list[tuple[dt.da
     return [(span[0], span[-1]) for span in found]
 
 
+def under_way(instance: dg.DagsterInstance, *jobs: str) -> set[dt.date]:
+    """The dates that runs of the jobs are working at or are about to."""
+    dates: set[dt.date] = set()
+    for job in jobs:
+        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
+            first = run.tags.get(RANGE_START, run.tags.get("dagster/partition"))
+            if first is not None:
+                last = run.tags.get(RANGE_END, first)
+                ends = (dt.date.fromisoformat(key).toordinal() for key in (first, last))
+                dates.update(map(dt.date.fromordinal, range(next(ends), next(ends) + 1)))
+    return dates
+
+
 def _build(
     first: dt.date, last: dt.date, *, key: str, skip_unchanged: bool, tags: Mapping[str, str] | None = None
 ) -> dg.RunRequest:
@@ -279,15 +306,3 @@ def _build(
         run_config=build_config(skip_unchanged=skip_unchanged),
         tags={RANGE_START: first.isoformat(), RANGE_END: last.isoformat(), **(tags or {})},
     )
-
-
-def _under_way(instance: dg.DagsterInstance) -> set[dt.date]:
-    """The dates that runs are building or are about to."""
-    dates: set[dt.date] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED)):
-        first = run.tags.get(RANGE_START, run.tags.get("dagster/partition"))
-        if first is not None:
-            last = run.tags.get(RANGE_END, first)
-            ends = (dt.date.fromisoformat(key).toordinal() for key in (first, last))
-            dates.update(map(dt.date.fromordinal, range(next(ends), next(ends) + 1)))
-    return dates

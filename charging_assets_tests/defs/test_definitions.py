@@ -3,12 +3,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from charging_assets.definitions import build_definitions
+from charging_assets.defs.partitions import DAILY
 from charging_assets.derive.inputs import DERIVED, FLATTENED
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.model.tables import is_dated, table
+from charging_assets.warehouse.contract import published_tables
+from charging_assets.warehouse.schema import view_columns
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -59,7 +66,8 @@ def test_a_wrong_setting_is_named_when_the_definitions_load(tmp_path: Path) -> N
     assert "CHARGING_ASSETS_INTERVAL_S='7': expected whole seconds from 10 to 3600" in done.stderr
 
 
-def test_asset_specs_jobs_schedules_sensors_and_checks(graph: dg.Definitions, snapshot: SnapshotAssertion) -> None:
+def described(graph: dg.Definitions) -> dict[str, Any]:
+    """What there is in the definitions, for snapshots."""
     repository = graph.get_repository_def()
     nodes = graph.resolve_asset_graph()
     assets = {
@@ -108,8 +116,47 @@ def test_asset_specs_jobs_schedules_sensors_and_checks(graph: dg.Definitions, sn
         for check in map(nodes.get_check_spec, sorted(nodes.asset_check_keys, key=str))
     }
 
-    found = {"assets": assets, "jobs": jobs, "schedules": schedules, "sensors": sensors, "checks": checks}
-    assert found == snapshot
+    return {"assets": assets, "jobs": jobs, "schedules": schedules, "sensors": sensors, "checks": checks}
+
+
+def test_asset_specs_jobs_schedules_sensors_and_checks(graph: dg.Definitions, snapshot: SnapshotAssertion) -> None:
+    assert described(graph) == snapshot
+
+
+@pytest.fixture
+def with_warehouse(graph: dg.Definitions, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
+    """The definitions where a warehouse is set up."""
+    monkeypatch.setenv("CHARGING_ASSETS_WAREHOUSE", "postgres")
+    monkeypatch.setenv("CHARGING_ASSETS_POSTGRES_DSN", "postgresql:///never-asked")
+    return build_definitions()
+
+
+def test_a_warehouse_adds_its_assets_jobs_schedules_and_checks_and_changes_nothing_else(
+    graph: dg.Definitions, with_warehouse: dg.Definitions, snapshot: SnapshotAssertion
+) -> None:
+    without, found = described(graph), described(with_warehouse)
+
+    added = {part: {name: those[name] for name in those.keys() - without[part].keys()} for part, those in found.items()}
+    kept = {part: {name: those[name] for name in those if name in without[part]} for part, those in found.items()}
+    assert kept == without
+    assert {part: dict(sorted(those.items())) for part, those in added.items()} == snapshot
+
+
+def test_each_asset_in_the_warehouse_is_made_of_the_lakes_and_shows_the_columns_of_its_view(
+    with_warehouse: dg.Definitions,
+) -> None:
+    nodes = with_warehouse.resolve_asset_graph()
+    keys = [key for key in nodes.get_all_asset_keys() if key.path[0] == "warehouse"]
+
+    assert {key.path[-1] for key in keys} == {tab.name for tab in published_tables()}
+    for key in keys:
+        node, tab = nodes.get(key), table(key.path[-1])
+        assert node.parent_keys == {dg.AssetKey(tab.name)}
+        assert node.pools == {"warehouse"}
+        assert node.partitions_def == (DAILY if is_dated(tab) else None)
+        assert node.backfill_policy == (dg.BackfillPolicy.single_run() if is_dated(tab) else None)
+        assert [column.name for column in node.metadata["dagster/column_schema"].columns] == list(view_columns(tab))
+        assert all(column.description for column in node.metadata["dagster/column_schema"].columns)
 
 
 def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
