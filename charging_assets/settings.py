@@ -58,7 +58,7 @@ DEFAULT_FEEDS = (
 
 WAREHOUSES = ("duckdb", "postgres", "redshift")
 _SSL_MODES = ("verify-full", "verify-ca", "require", "prefer", "allow", "disable")
-_ROLE = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+")
+_ROLE = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role(/[\w+=,.@-]+)+", re.ASCII)
 
 
 class SettingsError(ValueError):

@@ -46,8 +46,10 @@ def migrate(only_plan: bool) -> None:
         return
     started = time.monotonic()
     warehouse.ensure_schema()
-    done = f"{_counted(len(changes), 'change')} made" if changes else "Nothing to change"
-    click.echo(f"{done}, grants renewed in {time.monotonic() - started:.1f} s.")
+    if changes:
+        click.echo(f"{_counted(len(changes), 'change')} made in {time.monotonic() - started:.1f} s.")
+    else:
+        click.echo("Nothing to change; grants are as they should be.")
 
 
 @click.command()
@@ -171,7 +173,7 @@ def _print_loads(loads: Sequence["Load"]) -> None:
     shown.add_column("table")
     shown.add_column("partitions", justify="right")
     shown.add_column("rows", justify="right")
-    for table, its in by_table.items():
+    for table, its in sorted(by_table.items()):
         shown.add_row(table, f"{len(its):,}", f"{sum(load.rows for load in its):,}")
     Console().print(shown)
 

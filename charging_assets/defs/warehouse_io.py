@@ -251,7 +251,7 @@ def _select(tab: Table, columns: Sequence[str], partition_keys: Sequence[str] | 
             raise SchemaMismatch(f"{tab.name} has no column {name!r}; it has: {', '.join(tab.columns.keys())}")
     names = ", ".join(f'"{name}"' for name in columns)
     dates = ", ".join(f"'{query_date(key).isoformat()}'" for key in partition_keys or ())
-    where = f" WHERE query_date IN ({dates})" if dates else ""
+    where = "" if partition_keys is None else f" WHERE query_date IN ({dates})" if dates else " WHERE false"
     order = ", ".join(f'"{name}"' for name in key_of(tab))
     return f'SELECT {names} FROM {PUBLISHED}."{tab.name}"{where} ORDER BY {order}'  # noqa: S608 - of the model
 

@@ -89,7 +89,8 @@ class RedshiftWarehouseResource(RedshiftClientResource, WarehouseResource):
         with connected(self._config()) as cursor:
             cursor.execute(sql)
             names = [column.name for column in cursor.description]
-            return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
+            rows = cursor.fetchall()
+            return pa.table({name: [row[at] for row in rows] for at, name in enumerate(names)})
 
     def _config(self) -> RedshiftConfig:
         return RedshiftConfig(

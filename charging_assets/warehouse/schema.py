@@ -38,8 +38,6 @@ def catalog_query(catalog: str = "information_schema.columns", table: str | None
     )
 
 
-CATALOG_QUERY = catalog_query()
-
 load_log = declare(
     LOAD_LOG,
     "The last load of each partition into this warehouse, written in the same transaction as its rows.",
@@ -148,7 +146,11 @@ def plan(metadata: MetaData, found: Found, ddl: Ddl) -> list[Step]:
 def _table_steps(tab: Table, found: Found, ddl: Ddl) -> Iterator[Step]:
     has = found.columns.get((STORE, tab.name))
     if has is None:
-        yield Step(f"create table {STORE}.{tab.name} ({len(tab.columns)} columns)", ddl.create_table(tab))
+        # What an earlier table of that name had been loaded with is not in this one.
+        forget = f"DELETE FROM {STORE}.{LOAD_LOG} WHERE table_name = '{tab.name}'"  # noqa: S608 - of the model
+        is_logged = tab.name != LOAD_LOG and (STORE, LOAD_LOG) in found.columns
+        statements = [*ddl.create_table(tab), *([forget] if is_logged else [])]
+        yield Step(f"create table {STORE}.{tab.name} ({len(tab.columns)} columns)", statements)
         return
     for col in tab.columns:
         if col.name not in has:

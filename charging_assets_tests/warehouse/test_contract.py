@@ -359,7 +359,7 @@ def test_a_table_that_is_gone_is_named_with_what_to_do(served: ServedHarness) ->
 # Migrations
 
 
-def _model_of(tables: Sequence[Table], but: tuple[str, str] | None = None) -> MetaData:
+def model_of(tables: Sequence[Table], but: tuple[str, str] | None = None) -> MetaData:
     """A model with these tables; `but`: table and column that it lacks."""
     model = MetaData()
     for tab in tables:
@@ -404,7 +404,7 @@ def _catalog(served: ServedHarness) -> list[Any]:
 
 def test_an_older_schema_gains_tables_and_columns_and_loses_no_row(empty: ServedHarness) -> None:
     last = ("feed_health", "frozen_share")
-    older_model = _model_of([tab for tab in published_tables() if tab.name != "frozen_spans"], but=last)
+    older_model = model_of([tab for tab in published_tables() if tab.name != "frozen_spans"], but=last)
     older = empty.new_warehouse(older_model)
     older.ensure_schema()
     rows = hard_rows(older_model.tables["feed_health"], DAY)
@@ -474,6 +474,7 @@ def test_a_table_that_was_renamed_to_keep_it_is_made_anew_with_its_view(served: 
     served.execute("ALTER TABLE charging_store.status_connectors RENAME TO kept")
     served.warehouse.ensure_schema()
     assert served.count("status_connectors") == 0
+    assert differences(served.lake, served.warehouse) == [Difference(*DATED, "missing")]
     put(served, DATED, few(4))
     assert served.count("status_connectors") == 4
     assert served.execute("SELECT count(*) FROM charging_store.kept") == [(3,)]

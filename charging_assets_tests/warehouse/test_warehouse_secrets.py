@@ -241,6 +241,8 @@ def test_no_fault_on_the_way_shows_the_password(
         f"host=localhost pasword={TOKEN}",
         f"{TOKEN}",
         f"mysql://user:{TOKEN}@host/database",
+        f"postgresql://user:begin/{TOKEN}@host:5432/database",
+        f"postgresql://user:begin@{TOKEN}@host:5432/database",
     ],
 )
 def test_a_connection_string_that_is_none_is_not_repeated(dsn: str, tmp_path: Path) -> None:

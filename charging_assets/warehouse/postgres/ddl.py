@@ -18,7 +18,8 @@ from charging_assets.model.tables.declare import Geometry
 from charging_assets.warehouse.contract import LOADER, PUBLISHED, READER, STORE
 from charging_assets.warehouse.schema import view_columns, view_query
 
-_PAGES_PER_RANGE = 32
+_BRIN_OPTIONS = "pages_per_range = 32, autosummarize = on"
+"""Without the latter, a day that was just loaded is read whole until a vacuum comes."""
 _CATALOG_TYPES = {"varchar": "character varying", "timestamptz": "timestamp with time zone"}
 POSTGIS_TYPE = "USER-DEFINED"
 """How the catalog words PostGIS's geometry."""
@@ -50,9 +51,7 @@ class PostgresDdl:
         statements = [f"CREATE TABLE {name} ({', '.join(columns)}{constraint})"]
         if is_dated(tab):
             indexed = ", ".join(_in_brin(tab.columns[name]) for name in dict.fromkeys(["query_date", *key]))
-            statements.append(
-                f"CREATE INDEX ON {name} USING brin ({indexed}) WITH (pages_per_range = {_PAGES_PER_RANGE})"
-            )
+            statements.append(f"CREATE INDEX ON {name} USING brin ({indexed}) WITH ({_BRIN_OPTIONS})")
         return [*statements, f"COMMENT ON TABLE {name} IS {literal(tab.comment or '')}"]
 
     def add_column(self, tab: Table, col: Column[Any]) -> Sequence[str]:

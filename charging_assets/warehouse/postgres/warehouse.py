@@ -39,6 +39,8 @@ from charging_assets.warehouse.retry import retrying
 from charging_assets.warehouse.schema import Found, catalog_query, load_log, plan, require_columns
 
 ATTEMPTS = 4
+MIGRATION_ATTEMPTS = 30
+"""They wait about two minutes together."""
 STATEMENT_TIMEOUT_S = 3600
 LOCK_TIMEOUT_S = 600
 """How long a load waits for another one of the same partition."""
@@ -82,7 +84,8 @@ class PostgresWarehouse:
         if given is None:  # raised here, where it has no context: what libpq says repeats the string
             raise WarehouseError(
                 "CHARGING_ASSETS_POSTGRES_DSN (not shown, it may hold a password) is no connection string: expected "
-                "postgresql://user:password@host:5432/database?sslmode=verify-full"
+                "postgresql://user:password@host:5432/database?sslmode=verify-full; write / and @ in a password as %2F "
+                "and %40"
             )
         self._dsn = make_dsn(**{**_CONNECTING, **given})
         self._where = (
@@ -97,9 +100,17 @@ class PostgresWarehouse:
             return plan(self._metadata, found, ddl)
 
     def ensure_schema(self) -> Sequence[Step]:
-        """See `Warehouse`."""
+        """See `Warehouse`.
+
+        A table that gets a column is locked for a moment. While a query has it, this gives up at once and tries again:
+        waiting for the lock, it would keep all other readers waiting.
+        """
+        return retrying(self._ensure_schema, attempts=MIGRATION_ATTEMPTS, is_worth=_is_locked)
+
+    def _ensure_schema(self) -> Sequence[Step]:
         with self._connected() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, 0)", [_lock_number(STORE)])
+            cursor.execute("SET LOCAL lock_timeout = '400ms'")
             found, ddl = self._found(cursor)
             steps = plan(self._metadata, found, ddl)
             for step in steps:
@@ -170,10 +181,12 @@ class PostgresWarehouse:
 
     def _begin(self, cursor: dbapi.Cursor, file: PartitionFile) -> None:
         """Set the transaction's limits, and wait until nobody else replaces this partition."""
+        # Whatever the user's default is: with a snapshot from before the lock, DELETE would miss what the other left.
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         settings = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SESSION.items())
         cursor.execute(f"SELECT {settings}")
         cursor.fetchall()
-        # By itself: a statement sees what was committed before it began, so the DELETE sees what the other one left.
+        # By itself: a statement sees what was committed before it began.
         locks = _lock_number(file.table.name), _lock_number(key_text(file.key))
         cursor.execute(f"SELECT pg_advisory_xact_lock({locks[0]}, {locks[1]})")
         cursor.fetchall()
@@ -238,17 +251,22 @@ _ADVICE = {
     "54000": "an id is longer than the 2,700 bytes that a key of PostgreSQL can have; the table is as it was. The feed "
     "sends garbage: see it in DuckDB (`charging-assets sql`), which has the table",
     "53100": "the server's disk is full: free some space there, then publish again; nothing was lost",
-    "55P03": "another load of the same partition has been at work for long: see pg_stat_activity, then publish again",
+    "55P03": "others have had the same tables or the same partition for long: see pg_stat_activity, then try again",
     "57014": f"it took longer than {STATEMENT_TIMEOUT_S} s: see pg_stat_activity, then publish again",
     "22021": "PostgreSQL's texts cannot hold a NUL character: the partition stays as it was",
 }
 
 
 def _parsed(dsn: str) -> Mapping[str, str] | None:
+    """What a connection string says; None where it is none, or holds a piece of a password where none belongs."""
     try:
-        return dict(parse_dsn(dsn))
+        given = dict(parse_dsn(dsn))
     except psycopg2.ProgrammingError:
         return None
+    # A / or @ in a password that is not escaped ends it: its rest is taken for a host, port or database.
+    is_split = any("@" in given.get(name, "").lstrip("@") for name in ("host", "dbname"))
+    has_ports = all(port.isdigit() for port in given.get("port", "").split(",") if port)
+    return None if is_split or not has_ports else given
 
 
 def _write_log(cursor: dbapi.Cursor, load: Load) -> None:
@@ -309,6 +327,10 @@ def _is_gone(error: Exception) -> bool:
     return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or (
         isinstance(error, adbc.Error) and error.status_code == adbc.AdbcStatusCode.IO
     )
+
+
+def _is_locked(error: Exception) -> bool:
+    return isinstance(error.__cause__, psycopg2.Error) and _sqlstate(error.__cause__) == "55P03"
 
 
 def _passes(error: Exception) -> bool:

@@ -30,11 +30,11 @@ from charging_assets.warehouse.contract import (
 from charging_assets.warehouse.redshift import statements
 from charging_assets.warehouse.redshift.config import RedshiftConfig
 from charging_assets.warehouse.redshift.connection import connected, is_gone
-from charging_assets.warehouse.redshift.ddl import COLUMNS_QUERY, RedshiftDdl, lock_table
+from charging_assets.warehouse.redshift.ddl import CATALOG, RedshiftDdl, lock_table
 from charging_assets.warehouse.redshift.errors import explained, is_conflict
 from charging_assets.warehouse.redshift.limits import require_fitting
 from charging_assets.warehouse.retry import retrying
-from charging_assets.warehouse.schema import Found, plan, require_columns
+from charging_assets.warehouse.schema import Found, catalog_query, plan, require_columns
 
 CONNECTIONS = 3
 """How many connections a load may lose, the last one included."""
@@ -105,8 +105,8 @@ class RedshiftWarehouse:
             tab for tab in published_tables(self._metadata) if (STORE, lock_table(tab).name) not in found.columns
         ]
         if unlocked:
-            statements = [statement for tab in unlocked for statement in self._ddl.create_lock(tab)]
-            steps.append(Step(f"create {len(unlocked)} empty tables that loads lock", statements))
+            created = [statement for tab in unlocked for statement in self._ddl.create_lock(tab)]
+            steps.append(Step(f"create {len(unlocked)} empty tables that loads lock", created))
         return [*steps, grants]
 
     def _replace(self, file: PartitionFile) -> Load:
@@ -147,7 +147,7 @@ class RedshiftWarehouse:
             )
 
     def _require_table(self, cursor: Any, tab: Table) -> None:
-        cursor.execute(COLUMNS_QUERY)
+        cursor.execute(catalog_query(CATALOG, tab.name))
         found = Found.of_rows((), (), cursor.fetchall())
         require_columns(tab, found.columns.get((STORE, tab.name), {}), self._ddl)
 
@@ -183,5 +183,5 @@ def _found(cursor: Any) -> Found:
     schemas = [name for (name,) in cursor.fetchall()]
     cursor.execute("SELECT role_name FROM svv_roles")
     roles = [name.strip() for (name,) in cursor.fetchall()]
-    cursor.execute(COLUMNS_QUERY)
+    cursor.execute(catalog_query(CATALOG))
     return Found.of_rows(schemas, roles, cursor.fetchall())
