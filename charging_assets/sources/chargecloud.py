@@ -13,11 +13,10 @@ import os
 import random
 import socket
 import ssl
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -30,6 +29,7 @@ import urllib3.connection
 from charging_assets import __version__
 from charging_assets.model.answer import Answer
 from charging_assets.settings import Settings, check_feed
+from charging_assets.sources.connection import DeadlineAdapter, causes, cut_at, is_cut
 from charging_assets.sources.source import FeedState
 
 CONNECT_TIMEOUT_S = 5.0
@@ -74,7 +74,7 @@ class ChargecloudSource:
             url = f"{self._url}/{check_feed(feed)}"
         except ValueError as error:
             return Answer(feed, error=str(error))
-        with self._session() as session, _cut_at(deadline):
+        with self._session() as session, cut_at(deadline):
             return _ask(session, feed, url, deadline)
 
     def state(self, answer: Answer) -> FeedState:
@@ -92,8 +92,8 @@ class ChargecloudSource:
             session.headers.update(
                 {"User-Agent": self._agent, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
             )
-            session.mount("https://", _Adapter())
-            session.mount("http://", _Adapter())
+            session.mount("https://", DeadlineAdapter())
+            session.mount("http://", DeadlineAdapter())
         try:
             yield session
         finally:
@@ -180,7 +180,7 @@ def _attempt(session: requests.Session, feed: str, url: str, deadline: float) ->
                 if received > MAX_BODY_BYTES:
                     error, is_transient, is_truncated = error or f"cut at {MAX_BODY_BYTES // 2**20} MiB", False, True
                     break
-            if _using.watch.is_over:  # without a length, or within the header, the cut looks like the answer's end
+            if is_cut():  # without a length, or within the header, the cut looks like the answer's end
                 raise TimeoutError
             if error is None and not received:
                 error, is_transient = "HTTP 200 without a body", True
@@ -239,12 +239,12 @@ def _explain(fault: Exception, session: requests.Session, url: str) -> tuple[str
     The texts of `requests` and `urllib3` are not used: they are nested representations of objects, and some hold the
     proxy's address with its password.
     """
-    causes = list(_causes(fault))
+    chain = list(causes(fault))
     host = _host_and_port(url)
     if isinstance(fault, requests.exceptions.ProxyError):
         proxies = session.merge_environment_settings(url, {}, None, None, None)["proxies"]
         host = "the proxy " + _bare(requests.utils.select_proxy(url, proxies) or "").rpartition("//")[2].strip("/")
-    for cause in causes:
+    for cause in chain:
         match cause:
             case ssl.SSLCertVerificationError():
                 advice = "an own CA's file goes into REQUESTS_CA_BUNDLE"
@@ -268,24 +268,11 @@ def _explain(fault: Exception, session: requests.Session, url: str) -> tuple[str
     if type(fault) is OSError:  # requests' own: REQUESTS_CA_BUNDLE names a file that is not there
         return str(fault), False
     if isinstance(fault, requests.exceptions.ProxyError):
-        return f"no way through {host}: {str(causes[-1])[:100]}", True
+        return f"no way through {host}: {str(chain[-1])[:100]}", True
     return (
         f"{host} cannot be asked: {type(fault).__name__} (check CHARGING_ASSETS_CHARGECLOUD_URL and HTTPS_PROXY)",
         False,
     )
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and everything it wraps, outermost first: requests and urllib3 keep causes in five different places."""
-    waiting, seen = [error], set[int]()
-    while waiting:
-        error = waiting.pop(0)
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        yield error
-        inner = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
-        waiting += [cause for cause in inner if isinstance(cause, BaseException)]
 
 
 def _bare(netloc: str) -> str:
@@ -303,65 +290,3 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
         """None: `_open` judges redirects. Told not to follow one, requests would still read its body, however long."""
         return None
-
-
-class _Watch:
-    """Cuts the connection in use when the deadline passes.
-
-    A socket's timeout bounds each receive: a server that sends a byte per second would be listened to for ever.
-    """
-
-    connection: urllib3.connection.HTTPConnection | None = None
-    is_over = False
-
-    def cut(self) -> None:
-        self.is_over = True
-        sock = self.connection.sock if self.connection else None
-        if sock is None:
-            return
-        # of a duplicate, as TLS sockets close themselves first; only shutdown wakes a thread that is receiving
-        with suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as twin:
-            twin.shutdown(socket.SHUT_RDWR)
-
-
-_using = threading.local()
-
-
-@contextmanager
-def _cut_at(deadline: float) -> Iterator[None]:
-    watch = _using.watch = _Watch()
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), watch.cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        del _using.watch
-
-
-class _HTTPConnection(urllib3.connection.HTTPConnection):
-    """Tells the thread's `_Watch` that it is being used."""
-
-    def connect(self) -> None:
-        _using.watch.connection = self
-        super().connect()
-        if _using.watch.is_over:  # it was cut before there was a socket
-            self.close()
-            raise TimeoutError
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        _using.watch.connection = self
-        super().request(*args, **kwargs)
-
-
-class _HTTPSConnection(_HTTPConnection, urllib3.connection.HTTPSConnection):
-    pass
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> urllib3.HTTPConnectionPool:
-        pool = super().get_connection_with_tls_context(*args, **kwargs)
-        assert isinstance(pool, urllib3.HTTPConnectionPool)
-        pool.ConnectionCls = _HTTPSConnection if pool.scheme == "https" else _HTTPConnection
-        return pool
