@@ -7,11 +7,13 @@ from charging_assets.lake.errors import InvalidRows, LakeChanged, LakeError, Sch
 from charging_assets.lake.kind import Kind, WrongKind
 from charging_assets.lake.lake import Lake
 from charging_assets.lake.partition_file import PartitionFile
+from charging_assets.lake.poi_archive import KeptRefresh, PoiArchive, Refresh
 from charging_assets.lake.raw_files import RawRow, fingerprint_of
 from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter, StoredPartition
 
 __all__ = [
     "InvalidRows",
+    "KeptRefresh",
     "Kind",
     "Lake",
     "LakeChanged",
@@ -19,7 +21,9 @@ __all__ = [
     "PartitionFile",
     "PartitionInfo",
     "PartitionKey",
+    "PoiArchive",
     "RawRow",
+    "Refresh",
     "SchemaMismatch",
     "StageWriter",
     "StagedPartition",

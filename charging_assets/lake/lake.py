@@ -15,9 +15,10 @@ import pyarrow as pa
 from charging_assets import __version__
 from charging_assets.lake.errors import LakeChanged, LakeError, explained
 from charging_assets.lake.partition_file import PartitionFile
+from charging_assets.lake.poi_archive import PoiArchive
 from charging_assets.lake.raw import RawArchive
 from charging_assets.lake.staging import stage_file
-from charging_assets.lake.store import store_at
+from charging_assets.lake.store import Entry, store_at
 from charging_assets.lake.tables import (
     PartitionInfo,
     PartitionKey,
@@ -57,6 +58,7 @@ class Lake:
 
     Attributes:
         raw: the answers as they came.
+        pois: what OpenStreetMap gave, refresh by refresh.
     """
 
     def __init__(self, uri: str, home: Path) -> None:
@@ -65,6 +67,7 @@ class Lake:
         # Renaming is atomic within one file system only, so a local lake stages inside itself.
         self._staging_dir = home / "staging" if uri.startswith("s3://") else Path(uri) / ".staging"
         self.raw = RawArchive(self._store, home / "spool", self._staging_dir, uri)
+        self.pois = PoiArchive(self._store, self._staging_dir)
 
     def stage(self, table: str, key: PartitionKey) -> StageWriter:
         """Begin a new version of a partition, which nobody sees before `publish`. A context manager.
@@ -192,7 +195,9 @@ class Lake:
             yield {table: _steadily(partial(self._open_all, table, opened)) for table in tables}
 
     def _open_all(self, table: str, opened: ExitStack) -> list[str]:
-        entries = [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
+        entries: Sequence[Entry] = self.pois.entries()
+        if table != "raw_pois":
+            entries = [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
         _allow_open_files(len(entries))
         paths = []
         with ExitStack() as these, explained(f"Opening the {len(entries)} files of {table}"):

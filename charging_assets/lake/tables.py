@@ -6,6 +6,7 @@ versions of code and libraries: there is no wall time and no run id in it.
 """
 
 import datetime as dt
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from charging_assets.lake.store import Store
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables import SCHEMA_VERSION, is_dated, key_of
 from charging_assets.model.tables import table as model_table
+from charging_assets.model.tables.declare import Geometry
 
 PartitionKey = dt.date | None
 """The query date of a dated table's partition; None for the only one of an undated table."""
@@ -151,7 +153,12 @@ class StageWriter:
         """Complete the file; `inputs` is the fingerprint of what it was made from."""
         with explained(f"Writing {self._file.path}"):
             self._writer.add_key_value_metadata(
-                {_SCHEMA_VERSION: str(SCHEMA_VERSION), _CODE_VERSION: __version__, _INPUTS: inputs}
+                {
+                    _SCHEMA_VERSION: str(SCHEMA_VERSION),
+                    _CODE_VERSION: __version__,
+                    _INPUTS: inputs,
+                    **_geo(self._table),
+                }
             )
             self._writer.close()
             size = self._file.path.stat().st_size
@@ -265,6 +272,16 @@ def info_in(table: str, key: PartitionKey, footer: pq.FileMetaData, size: int) -
         said[_CODE_VERSION].decode(),
         said[_INPUTS].decode(),
     )
+
+
+def _geo(table: str) -> dict[bytes, str]:
+    """The footer by which GeoParquet 1.1 knows shapes; nothing for a table that has none."""
+    shapes = [col.name for col in model_table(table).columns if isinstance(col.type, Geometry)]
+    if not shapes:
+        return {}
+    # Without "crs" it is longitude and latitude of WGS 84; no "geometry_types" means that there may be any.
+    columns = {name: {"encoding": "WKB", "geometry_types": []} for name in shapes}
+    return {b"geo": json.dumps({"version": "1.1.0", "primary_column": shapes[0], "columns": columns})}
 
 
 def _declared(table: str, schema: pa.Schema, name: str) -> pa.Field:

@@ -8,10 +8,12 @@ from sqlalchemy import Double, Integer, Table
 
 from charging_assets.model.statuses import STATUS_CLASSES
 from charging_assets.model.tables.master import POWER_CLASSES, STATES
+from charging_assets.model.tables.poi import REFRESH_OUTCOMES
 from charging_assets.model.tables.trust import FEED_STATES, FREEZE_KINDS
 
 _ACCEPTED: dict[str, tuple[str, ...]] = {
     "status_class": (*sorted(set(STATUS_CLASSES.values())), "unknown"),
+    "poi_refresh_log.outcome": REFRESH_OUTCOMES,
     "outcome": ("ok", "empty", "failed", "unreadable", "unexpected"),
     "rejected_records.level": ("location", "evse", "connector", "value"),
     "master_observations.level": ("station", "point", "connector"),
