@@ -40,11 +40,13 @@ format: setup  ## format the code and fix what can be fixed
 docs: setup  ## generate the data dictionary
 	$(BIN)/python -m charging_assets.model.dictionary > docs/data_dictionary.md
 
-bench: setup  ## measure flattening against parsers and pandas; then dimensions, checks and loading
+bench: setup  ## measure flattening against parsers and pandas; then dimensions, checks, loading and points of interest
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
 	$(BIN)/python -m benchmarks.dimensions
 	$(BIN)/python -m benchmarks.checks
 	$(BIN)/python -m benchmarks.warehouse
+	$(BIN)/python -m benchmarks.poi_matching
+	$(BIN)/python -m benchmarks.osm
 
 demo: setup  ## try it: a simulated week, built and queried, then live behind the UI (ARGS="--days 2 --no-serve")
 	$(BIN)/charging-assets demo $(ARGS)

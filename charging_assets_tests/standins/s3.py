@@ -17,6 +17,9 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 Fault = str | tuple[str, str] | Callable[[], object]
 
+_bucket_numbers = count()
+"""Of a process: all servers in it share moto's buckets."""
+
 BUSY = ("503 Slow Down", "SlowDown")
 
 
@@ -34,7 +37,6 @@ class S3Standin:
         self.faults: deque[Fault] = deque()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._lock = threading.Lock()
-        self._bucket_numbers = count()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self.environment = {
@@ -61,7 +63,7 @@ class S3Standin:
 
     def new_bucket(self) -> str:
         """The name of a bucket that was just created."""
-        name = f"bucket-{next(self._bucket_numbers)}"
+        name = f"bucket-{next(_bucket_numbers)}"
         self.client().create_bucket(Bucket=name)
         return name
 
