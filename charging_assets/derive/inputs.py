@@ -9,7 +9,7 @@ theirs, as far as there are such days: intervals cross midnight, and some things
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from charging_assets import __version__
 from charging_assets.calendar import is_closed
@@ -78,23 +78,38 @@ def stale_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime | None = 
     return [date for date in dates if not inputs.is_current((*FLATTENED, *DERIVED), date)]
 
 
-def undated_inputs(lake: Lake, name: str, active_days: int) -> str:
+def undated_inputs(lake: Lake, name: str, active_days: int, poi_rules: str = "") -> str:
     """What the undated table `name` would be made from, as hex digest: all partitions of its inputs, and this version.
 
-    What has `is_active` depends on `active_days` too.
+    What has `is_active` depends on `active_days` too, and points of interest on the rules of their categories.
     """
     parts = [str(SCHEMA_VERSION), __version__]
     if made_from(table(name)) == ("master_observations",):
         parts.append(f"active_days={active_days}")
+    if table(name).info["group"] == "poi":
+        parts.append(poi_rules)
     for upstream in made_from(table(name)):
-        infos = (lake.info(upstream, date) for date in lake.partitions(upstream))
+        if upstream == "raw_pois":
+            parts.append(lake.pois.fingerprint())
+            continue
+        keys: Sequence[PartitionKey] = lake.partitions(upstream) if is_dated(table(upstream)) else [None]
+        infos = (lake.info(upstream, key) for key in keys)
         parts += [f"{upstream} {i.key} {i.inputs} {i.schema_version} {i.code_version}" for i in infos if i]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def stale_undated(lake: Lake, active_days: int) -> list[str]:
-    """Derived undated tables that are missing, or were made from other inputs than there are now."""
-    names = [t.name for t in METADATA.tables.values() if not is_dated(t) and made_from(t) != ("raw_snapshots",)]
-    wanted = {made_from(table(name)): undated_inputs(lake, name, active_days) for name in names}
+def stale_undated(lake: Lake, active_days: int, poi_rules: str = "") -> list[str]:
+    """Derived undated tables that are missing, or were made from other inputs than there are now.
+
+    Those of points of interest only where there was a refresh: nothing else brings them.
+    """
+    names = [t.name for t in METADATA.tables.values() if not is_dated(t) and made_from(t) not in _NOT_DERIVED]
+    if not lake.pois.fingerprint():
+        names = [name for name in names if made_from(table(name)) != ("raw_pois",)]
+    wanted = {made_from(table(name)): undated_inputs(lake, name, active_days, poi_rules) for name in names}
     infos = {name: lake.info(name, None) for name in names}
     return [name for name, info in infos.items() if info is None or info.inputs != wanted[made_from(table(name))]]
+
+
+_NOT_DERIVED: Collection[tuple[str, ...]] = ((), ("raw_snapshots",))
+"""Inputs of what a poll or a refresh writes itself."""
