@@ -35,6 +35,9 @@ HOME = ".charging_assets-demo"
 MISSING = 0.02
 """Share of the answers that do not come, or not well."""
 MOST_DAYS = 31
+POI_MAP = "pois.png"
+MAPPED_FEED = "koeln"
+"""Whose stations and points of interest are drawn: a map of all of Germany would be dots."""
 
 _OFF_WEEKDAY, _OFF_HOURS = 2, dt.timedelta(hours=5)
 _UI_WITHIN_S, _END_WITHIN_S = 120, 8
@@ -71,6 +74,19 @@ FROM polls, points GROUP BY ALL ORDER BY from_hour""",
 SELECT feed, count(*) AS failed, string_agg(DISTINCT reason, '; ' ORDER BY reason) AS reasons
 FROM poll_log WHERE outcome <> 'ok' AND query_date BETWEEN '{first}' AND '{last}'
 GROUP BY feed ORDER BY failed DESC, feed LIMIT 5""",
+    "How busy are stations that have something of a category within 100 m?": """\
+WITH stations AS (
+  SELECT id_cs, count(*) FILTER (status_class = 'occupied') AS occupied,
+         count(*) FILTER (status_class IN ('free', 'occupied', 'fault')) AS observed
+  FROM status_chargingpoints JOIN charging_point ON id_cp = id_chargingpoint
+  WHERE query_date BETWEEN '{first}' AND '{last}' GROUP BY id_cs
+), features AS (
+  SELECT *, count_100m > 0 AS is_near FROM station_poi_features JOIN stations USING (id_cs)
+)
+SELECT poi_category, count(*) FILTER (is_near) AS stations,
+       round(100 * sum(occupied) FILTER (is_near) / sum(observed) FILTER (is_near), 1) AS occupied_percent,
+       round(100 * sum(occupied) FILTER (NOT is_near) / sum(observed) FILTER (NOT is_near), 1) AS percent_elsewhere
+FROM features GROUP BY ALL ORDER BY stations DESC""",
 }
 
 
@@ -82,7 +98,7 @@ GROUP BY feed ORDER BY failed DESC, feed LIMIT 5""",
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Of the Dagster UI.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which simulated world.")
 def demo(days: int, no_serve: bool, port: int, seed: int) -> None:
-    """Try everything on a simulated Germany: 38 feeds, 2,423 charging points.
+    """Try everything on a simulated Germany: 38 feeds, 2,423 charging points, and what stands around them.
 
     Simulates the past days into ./.charging_assets-demo, builds their tables, shows what came of it, and serves the
     Dagster UI with the live simulated feeds polled behind it until Ctrl-C. What is there already is kept: run it again
@@ -119,7 +135,7 @@ def _demo(days: int, port: int | None, seed: int) -> None:
         f"shown in {time.monotonic() - built:.1f} s; {peak / 2**20:,.0f} MiB of memory at most."
     )
     click.echo(
-        f"  picture   {HOME}/utilization.svg\n"
+        f"  pictures  {HOME}/utilization.svg, {HOME}/{POI_MAP}\n"
         f"  tables    {HOME}/lake/tables (Parquet)\n"
         f"  answers   {HOME}/lake/raw\n"
         f'  your SQL  CHARGING_ASSETS_HOME={HOME} charging-assets sql "SHOW TABLES"\n'
@@ -150,10 +166,11 @@ def _use_home(home: Path, first_date: dt.date) -> Settings:
 
 
 def _simulate(settings: Settings, lake: "Lake", dates: Sequence[dt.date], seed: int) -> "Simulation":
-    """Poll the simulation on the dates that lack polls; returns it, to go on with."""
-    from charging_assets.simulator import Simulation, write_history
+    """Poll the simulation on the dates that lack polls, and map its towns once; returns it, to go on with."""
+    from charging_assets.simulator import Simulation, write_history, write_pois
 
     simulation = Simulation(_world(settings, lake, dates[-1], seed))
+    write_pois(simulation.world, lake, day_bounds(dates[0])[0])
     planned = {date: _planned(date, settings.interval_s) for date in dates}
     held = {date: lake.raw.index(date) for date in set(lake.raw.dates()).intersection(dates)}
     todo = [
@@ -227,22 +244,28 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
     """Build what is not up to date, as `charging-assets build` does."""
     import dagster as dg
 
+    from charging_assets.cli.environment import poi_rules
+    from charging_assets.defs.assets.pois import POI_TABLES
     from charging_assets.defs.assets.raw import raw_report
     from charging_assets.derive.inputs import stale_dates, stale_undated
 
-    changed = stale_dates(lake, dates)
-    if not changed and not stale_undated(lake, settings.active_days):
+    changed, stale = stale_dates(lake, dates), stale_undated(lake, settings.active_days, poi_rules(settings))
+    if not changed and not stale:
         click.echo("All tables are built already.")
         return
     use_dagster_home(settings)
     with dg.DagsterInstance.get() as instance:  # before building: tables are as new as what the UI knows of their input
         for date in changed:
             instance.report_runless_asset_event(raw_report(lake, date.isoformat()))
-    runs.print_checks(runs.build_dates(settings, changed or dates, skip_unchanged=True, verbose=False).checked)
+    checked: list[dg.AssetCheckEvaluation] = []
+    if not set(POI_TABLES).isdisjoint(stale):  # before the stations: these are matched at the end of building
+        checked += runs.run_job(settings, "refresh_pois", {}, assets=["raw_pois", *POI_TABLES], verbose=False).checked
+    checked += runs.build_dates(settings, changed or dates, skip_unchanged=True, verbose=False).checked
+    runs.print_checks(checked)
 
 
 def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path, simulation: "Simulation") -> None:
-    """Print what there is of the dates, and draw the picture."""
+    """Print what there is of the dates, and draw the pictures."""
     from charging_assets.calendar import expected_polls
     from charging_assets.cli.output import write_table
     from charging_assets.model.tables import METADATA, is_dated
@@ -288,6 +311,23 @@ def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path
     note = f"simulated data, {dates[0]} to {dates[-1]}"
     picture = heatmap(weekly_utilization(lake, dates, settings.interval_s), note)
     (home / "utilization.svg").write_text(picture, encoding="utf-8")
+    (home / POI_MAP).write_bytes(_map_of(lake, MAPPED_FEED))
+
+
+def _map_of(lake: "Lake", feed: str) -> bytes:
+    """Stations of a feed and what stands around them, as a PNG."""
+    import pyarrow.compute as pc
+
+    from charging_assets.reports.poi_map import SIMULATED, poi_map
+
+    stations = lake.read("charging_station", None, ["id_cs", "longitude", "latitude", "feed", "is_active"])
+    pois = lake.read("poi", None, ["geom", "poi_category", "city", "is_current"])
+    return poi_map(
+        stations.filter(pc.and_(pc.equal(stations["feed"], feed), stations["is_active"])),
+        pois.filter(pc.and_(pc.equal(pois["city"], feed), pois["is_current"])),
+        lake.read("mapping_poi_cs", None, ["id_cs"]),
+        SIMULATED,
+    )
 
 
 def _serve(settings: Settings, simulation: "Simulation", home: Path, port: int) -> None:

@@ -80,19 +80,21 @@ def _span(command: Callable[..., Any]) -> Callable[..., Any]:
 def history(
     days: int, end: dt.datetime | None, interval_s: int | None, seed: int, missing: float, truth: Path | None
 ) -> None:
-    """Fill the lake with the raw answers of simulated polls, up to now at the latest.
+    """Fill the lake with the raw answers of simulated polls, up to now at the latest, and with points of interest.
 
-    A week takes about 20 seconds and 80 MB of disk. Polls that the lake holds already are not written again.
+    A week takes about 20 seconds and 80 MB of disk. Polls that the lake holds already are not written again; points of
+    interest come once, as a refresh at the beginning of the first date.
     """
-    from charging_assets.simulator import Simulation, epoch_of, make_world, write_history, write_truth
+    from charging_assets.simulator import Simulation, epoch_of, make_world, write_history, write_pois, write_truth
 
     settings, dates, now = Settings.from_env(), _dates(days, end), utc_now()
+    lake = open_lake(settings)
     started = time.monotonic()
     simulation = Simulation(make_world(seed, epoch_of(dates[0])))
     with progress_bar():
         made = write_history(
             simulation,
-            open_lake(settings),
+            lake,
             dates,
             interval_s=interval_s or settings.interval_s,
             missing=missing,
@@ -103,6 +105,8 @@ def history(
         f"answers ({made.json_bytes / 1e9:.2f} GB of JSON), {made.missing:,} missing, in "
         f"{time.monotonic() - started:.1f} s"
     )
+    if features := write_pois(simulation.world, lake, day_bounds(dates[0])[0]):
+        click.echo(f"{features:,} points of interest in {len(simulation.world.feeds)} towns")
     if truth is not None:
         rows = write_truth(simulation, truth, day_bounds(dates[0])[0], min(now, day_bounds(dates[-1])[1]))
         _print_truth(truth, rows)

@@ -3,7 +3,8 @@
     town -> world -> demand -> sessions -> simulation -> history | facts | truth | server
     (places)(stations,(when     (what     (what feeds   (raw polls, tables,
              changes)  and how   happens)  publish)      ground truth, HTTP)
-                       long)               answers: as JSON
+              |        long)               answers: as JSON
+              pois (what stands around the stations)
 
 Belongs here: everything that is made up. Does not belong here: anything that reads answers, since this is what reading
 is tested with (`flatten` and `sources` are not imported). One seed and one epoch give one world, whoever asks.
@@ -11,6 +12,7 @@ is tested with (`flatten` and `sources` are not imported). One seed and one epoc
 
 from charging_assets.simulator.facts import write_facts
 from charging_assets.simulator.history import History, epoch_of, write_history
+from charging_assets.simulator.pois import TownPois, pois_of, write_pois
 from charging_assets.simulator.server import FAULT_KINDS, SimulatedServer
 from charging_assets.simulator.simulation import FREEZE_KINDS, Freeze, FreezeKind, Simulation
 from charging_assets.simulator.town import FEEDS, Place, Town
@@ -29,10 +31,13 @@ __all__ = [
     "SimulatedServer",
     "Simulation",
     "Town",
+    "TownPois",
     "World",
     "epoch_of",
     "make_world",
+    "pois_of",
     "write_facts",
     "write_history",
+    "write_pois",
     "write_truth",
 ]

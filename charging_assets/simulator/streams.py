@@ -15,6 +15,7 @@ class Stream(IntEnum):
     MISSING = 5
     POPULARITY = 6
     LAGS = 7
+    POIS = 8
 
 
 def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,12 +11,14 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import psutil
 import pytest
 
 from charging_assets.calendar import expected_polls, today
 from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Kind, Lake
+from charging_assets.sources.osm.categories import Categories
 
 COMMAND = [sys.executable, "-c", "from charging_assets.cli import main; main()", "demo", "--days", "1"]
 HOME = ".charging_assets-demo"
@@ -69,7 +72,41 @@ def test_a_demo_makes_all_tables_of_yesterday_and_shows_what_it_made(
     assert "polls simulated" in done.stderr
     assert "days of status_chargingpoints built" in done.stderr
     assert (folder / HOME / "utilization.svg").read_text().startswith("<svg")
+    assert (folder / HOME / "pois.png").read_bytes().startswith(b"\x89PNG")
     assert [path.name for path in folder.iterdir()] == [HOME]
+
+
+def test_a_demo_shows_what_stands_around_its_stations_and_so_does_the_ui(
+    first: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = first
+    lake = lake_of(folder)
+    assert lake.read("poi", None).num_rows > 5_000
+    assert lake.read("mapping_poi_cs", None).num_rows > 2_000
+    assert {row["outcome"] for row in lake.read("poi_refresh_log", None).to_pylist()} == {"ok"}
+    shown = done.stdout.partition("How busy are stations that have something of a category within 100 m?")[2]
+    for category in Categories.load("default").names:
+        stations = re.search(rf"^{category} +([\d,]+) +[\d.]+ +[\d.]+$", shown, re.MULTILINE)
+        assert stations, shown
+        assert int(stations[1]) > 10
+    with dg.DagsterInstance.from_config(str(folder / HOME / "dagster")) as instance:
+        for name in ("raw_pois", "poi", "rejected_pois", "poi_refresh_log", "mapping_poi_cs", "station_poi_features"):
+            assert instance.get_latest_materialization_event(dg.AssetKey(name)), name
+        asked = instance.get_latest_materialization_event(dg.AssetKey("raw_pois"))
+        assert asked
+        assert asked.asset_materialization
+        assert asked.asset_materialization.metadata["requests"].value == 0
+
+
+def test_a_demo_that_was_made_before_there_were_points_of_interest_gets_them(
+    first: tuple[Path, subprocess.CompletedProcess[str]], made: Path
+) -> None:
+    lake = made / HOME / "lake"
+    shutil.rmtree(lake / "raw_pois")
+    for name in ("poi", "rejected_pois", "poi_refresh_log"):
+        shutil.rmtree(lake / "tables" / name)
+    assert run(made, "--no-serve").returncode == 0
+    assert files(made) == files(first[0])
 
 
 def test_a_second_demo_changes_nothing(made: Path) -> None:

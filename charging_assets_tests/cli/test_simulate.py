@@ -1,6 +1,7 @@
 import datetime as dt
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from charging_assets.calendar import today
+from charging_assets.calendar import day_bounds, today
+from charging_assets.cli.runs import build
 from charging_assets.cli.simulate import simulate
 from charging_assets.lake import Lake, WrongKind
 from charging_assets.sources import ChargecloudSource, poll
+from charging_assets.sources.osm.categories import Categories
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,31 @@ def test_a_history_fills_the_lake_with_raw_answers_and_tells_the_truth(lake: Lak
     assert len(rows) == 4
     assert f"{rows[3]:,} sessions" in result.output
     assert rows[3] > 2_000
+
+
+def test_a_history_brings_points_of_interest_once_and_build_makes_their_tables(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_FIRST_DATE", "2026-01-08")
+    monkeypatch.setenv("DAGSTER_HOME", "")  # as good as unset, and put back after the test
+    first = run("history", "--days", "1", "--end", "2026-01-08", "--interval", "3600")
+    assert "points of interest in 38 towns" in first.output
+    kept = lake.pois.refreshes()
+    assert {refresh.refresh.refreshed_at for refresh in kept} == {day_bounds(dt.date(2026, 1, 8))[0]}
+
+    again = run("history", "--days", "2", "--end", "2026-01-09", "--interval", "3600")
+    assert "points of interest" not in again.output
+    assert lake.pois.refreshes() == kept
+
+    built = CliRunner().invoke(build, ["--date", "2026-01-08"])
+    assert re.search(r"^poi +[\d,]+ +[\d,]+$", built.output, re.MULTILINE)
+    assert lake.read("mapping_poi_cs", None).num_rows > 2_000
+
+    monkeypatch.setenv("CHARGING_ASSETS_POI_CATEGORIES", "original")
+    renewed = CliRunner().invoke(build, ["--date", "2026-01-08"])
+    assert "made: poi, " in renewed.output
+    assert set(lake.read("poi", None)["poi_category"].to_pylist()) == set(Categories.load("original").names)
+    assert CliRunner().invoke(build, ["--date", "2026-01-08"]).output == "unchanged: 2026-01-08\n"
 
 
 def test_a_history_reaches_to_now_and_not_beyond(lake: Lake) -> None:
