@@ -27,7 +27,10 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     platform = dg.Definitions(
         assets=ASSETS,
         asset_checks=build_checks(),
-        jobs=[jobs.poll_chargecloud, jobs.check_polls, jobs.build_query_date, jobs.refresh_dimensions, housekeeping],
+        jobs=[
+            *(jobs.poll_chargecloud, jobs.check_polls, jobs.build_query_date),
+            *(jobs.refresh_dimensions, jobs.refresh_pois, housekeeping),
+        ],
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),
         resources={

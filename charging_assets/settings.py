@@ -57,6 +57,7 @@ DEFAULT_FEEDS = (
 
 
 WAREHOUSES = ("duckdb", "postgres", "redshift")
+POI_SOURCES = ("overpass", "pbf")
 _SSL_MODES = ("verify-full", "verify-ca", "require", "prefer", "allow", "disable")
 _ROLE = re.compile(r"arn:aws(-cn|-us-gov)?:iam::\d{12}:role(/[\w+=,.@-]+)+", re.ASCII)
 
@@ -122,6 +123,18 @@ class Settings:
     """libpq connection string or URI; may hold a password. Keep it out of logs."""
     redshift: RedshiftSettings | None
     """Set when `warehouse` is `redshift`."""
+    poi_source: str
+    """Where points of interest are from: `overpass`, or `pbf`, an extract (`CHARGING_ASSETS_POI_SOURCE`)."""
+    osm_pbf: str | None
+    """Path or URL of the extract."""
+    overpass_url: str
+    nominatim_url: str
+    poi_categories: str
+    """Categories, their tags and radii: `default`, `original`, or a TOML file (`CHARGING_ASSETS_POI_CATEGORIES`)."""
+    poi_radius_m: float | None
+    """One radius for all categories, instead of those in the file (`CHARGING_ASSETS_POI_RADIUS_M`)."""
+    poi_cities: tuple[str, ...]
+    """Cities that Overpass is asked for, by their slugs; default: those of the feeds (`CHARGING_ASSETS_POI_CITIES`)."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> "Settings":
@@ -139,6 +152,8 @@ class Settings:
         smtp_url = _smtp_url(get("CHARGING_ASSETS_SMTP_URL", ""))
         lake = _lake(get("CHARGING_ASSETS_LAKE", str(home / "lake")))
         warehouse = _one_of("CHARGING_ASSETS_WAREHOUSE", get("CHARGING_ASSETS_WAREHOUSE", "duckdb"), WAREHOUSES)
+        feeds = _feeds("CHARGING_ASSETS_FEEDS", get("CHARGING_ASSETS_FEEDS", ",".join(DEFAULT_FEEDS)))
+        poi_source = _one_of("CHARGING_ASSETS_POI_SOURCE", get("CHARGING_ASSETS_POI_SOURCE", "overpass"), POI_SOURCES)
         return cls(
             home=home,
             lake=lake,
@@ -148,7 +163,7 @@ class Settings:
                 "CHARGING_ASSETS_CHARGECLOUD_URL",
                 get("CHARGING_ASSETS_CHARGECLOUD_URL", "https://new-poi.chargecloud.de"),
             ),
-            feeds=_feeds(get("CHARGING_ASSETS_FEEDS", ",".join(DEFAULT_FEEDS))),
+            feeds=feeds,
             interval_s=_interval(get("CHARGING_ASSETS_INTERVAL_S", "600")),
             first_date=_first_date(get("CHARGING_ASSETS_FIRST_DATE", "2018-01-01")),
             contact=_contact(get("CHARGING_ASSETS_CONTACT", "")),
@@ -167,6 +182,19 @@ class Settings:
             == "hourly",
             postgres_dsn=_postgres_dsn(get("CHARGING_ASSETS_POSTGRES_DSN", ""), warehouse),
             redshift=_redshift(get, lake) if warehouse == "redshift" else None,
+            poi_source=poi_source,
+            osm_pbf=_osm_pbf(get("CHARGING_ASSETS_OSM_PBF", ""), poi_source),
+            overpass_url=_url(
+                "CHARGING_ASSETS_OVERPASS_URL",
+                get("CHARGING_ASSETS_OVERPASS_URL", "https://overpass-api.de/api"),
+            ),
+            nominatim_url=_url(
+                "CHARGING_ASSETS_NOMINATIM_URL",
+                get("CHARGING_ASSETS_NOMINATIM_URL", "https://nominatim.openstreetmap.org"),
+            ),
+            poi_categories=get("CHARGING_ASSETS_POI_CATEGORIES", "default"),
+            poi_radius_m=_radius(get("CHARGING_ASSETS_POI_RADIUS_M", "")),
+            poi_cities=_feeds("CHARGING_ASSETS_POI_CITIES", get("CHARGING_ASSETS_POI_CITIES", ",".join(feeds))),
         )
 
 
@@ -219,13 +247,13 @@ def _url(name: str, text: str) -> str:
     return text.rstrip("/")
 
 
-def _feeds(text: str) -> tuple[str, ...]:
+def _feeds(variable: str, text: str) -> tuple[str, ...]:
     try:
         names = [check_feed(name.strip()) for name in text.split(",") if name.strip()]
     except ValueError as error:
-        raise SettingsError(f"CHARGING_ASSETS_FEEDS: {error}; names are separated by commas") from None
+        raise SettingsError(f"{variable}: {error}; names are separated by commas") from None
     if not names:
-        raise SettingsError(f"CHARGING_ASSETS_FEEDS={text!r}: expected at least one feed, e.g. koeln,bonn")
+        raise SettingsError(f"{variable}={text!r}: expected at least one feed, e.g. koeln,bonn")
     return tuple(dict.fromkeys(names))
 
 
@@ -325,6 +353,29 @@ def _postgres_dsn(text: str, warehouse: str) -> str | None:
             "to postgresql://user:password@host:5432/database?sslmode=verify-full"
         )
     return text or None
+
+
+def _osm_pbf(text: str, poi_source: str) -> str | None:
+    if poi_source == "pbf" and not text:
+        raise SettingsError(
+            "CHARGING_ASSETS_POI_SOURCE=pbf needs an extract: expected CHARGING_ASSETS_OSM_PBF to be a path or URL of "
+            "an .osm.pbf file"
+        )
+    if text and "://" in text:
+        return _url("CHARGING_ASSETS_OSM_PBF", text)
+    return str(Path(text).expanduser().absolute()) if text else None
+
+
+def _radius(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        radius = float(text)
+    except ValueError:
+        radius = 0.0
+    if not 0 < radius <= 1000:
+        raise SettingsError(f"CHARGING_ASSETS_POI_RADIUS_M={text!r}: expected metres, more than 0 and at most 1000")
+    return radius
 
 
 def _redshift(get: Callable[[str, str], str], lake: str) -> RedshiftSettings:

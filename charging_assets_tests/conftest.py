@@ -11,6 +11,7 @@ from charging_assets_tests.sound_lake import make_sound_lake
 from charging_assets_tests.standins.postgres import PostgresStandin
 
 _CAPTURE = Path(__file__).resolve().parents[2] / "shared/data/chargecloud/SW-Stuttgart_2024-10-23T131609+0200.json"
+_OSM = Path(__file__).resolve().parents[2] / "shared/data/osm"
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,24 @@ def real_answer_path() -> Path:
 @pytest.fixture(scope="session")
 def real_answer(real_answer_path: Path) -> bytes:
     return real_answer_path.read_bytes()
+
+
+def _of_osm(name: str) -> Path:
+    if not (_OSM / name).exists():
+        pytest.skip(f"no {name} in {_OSM} (it is not part of the repository)")
+    return _OSM / name
+
+
+@pytest.fixture(scope="session")
+def neuss_overpass_path() -> Path:
+    """A part of Neuss as Overpass answers: 150 features and the nodes that they are made of."""
+    return _of_osm("neuss_overpass.json")
+
+
+@pytest.fixture(scope="session")
+def neuss_pbf_path() -> Path:
+    """The extract that holds the same features and all else."""
+    return _of_osm("neuss.osm.pbf")
 
 
 @pytest.fixture

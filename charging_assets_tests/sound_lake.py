@@ -14,11 +14,15 @@ import pyarrow.parquet as pq
 from charging_assets.calendar import day_bounds
 from charging_assets.derive.calendar_tables import public_holidays, time_table
 from charging_assets.derive.dimensions import dimensions
+from charging_assets.derive.pois import poi_tables
+from charging_assets.derive.station_pois import station_pois
 from charging_assets.flatten.current import current_status
 from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Lake, PartitionKey
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.sources.osm.categories import ANY, Categories
 from charging_assets_tests.chargecloud_answers import answer, connector, evse, location
+from charging_assets_tests.osm_features import REFRESHED, Feature, bow_tie, east, feature, put_refresh, square
 from charging_assets_tests.raw_days import make_raw_poll
 
 WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY, TODAY = (dt.date(2026, 3, day) for day in (4, 10, 11, 12, 13))
@@ -47,7 +51,35 @@ def make_sound_lake(folder: Path) -> Lake:
     lake.write("current_status", None, current_status(lake, NOW))
     lake.write("time", None, time_table(lake))
     lake.write("public_holiday", None, public_holidays(WEEK_BEFORE, DAY))
+    _add_pois(lake)
     return lake
+
+
+def _add_pois(lake: Lake) -> None:
+    """Two refreshes of bonn, where all stations stand in one place, and one of koeln that has every tag somewhere."""
+    categories = Categories.load("default")
+    for at in (REFRESHED - dt.timedelta(days=28), REFRESHED):
+        put_refresh(lake, "bonn", *_pois_of_bonn(), at=at)
+    tags = [(key, "company" if value == ANY else value) for key, value in categories.tags]
+    put_refresh(lake, "koeln", *(feature(f"node/{1000 + n}", east(300 + n), **{k: v}) for n, (k, v) in enumerate(tags)))
+    tables = poi_tables(lake, categories.category_of)
+    for name in ("poi", "rejected_pois", "poi_refresh_log"):
+        lake.write(name, None, getattr(tables, name))
+    made = station_pois(lake, {name: categories.radius_m(name) for name in categories.names})
+    for name in ("mapping_poi_cs", "station_poi_features"):
+        lake.write(name, None, getattr(made, name))
+
+
+def _pois_of_bonn() -> list[Feature]:
+    """Three are next to the stations; of a category there are enough that losing some is told; two are rejected."""
+    return [
+        feature("node/1", east(10), amenity="fast_food", name="Imbiß"),
+        feature("node/2", east(0, north=15), amenity="cafe"),
+        feature("way/3", square(20), shop="supermarket", name="Markt", brand="Kette"),
+        *(feature(f"node/{100 + n}", east(100 + n), amenity="parking") for n in range(24)),
+        feature("way/4", bow_tie(200), shop="bakery"),
+        feature("relation/5", None, shop="mall"),
+    ]
 
 
 def _bonn(date: dt.date) -> bytes:

@@ -20,6 +20,10 @@ def test_everything_has_a_default() -> None:
     assert (settings.alert_email, settings.alert_webhook, settings.smtp_url, settings.ui_url) == ((), None, None, None)
     assert (settings.warehouse, settings.publish_hourly) == ("duckdb", False)
     assert (settings.postgres_dsn, settings.redshift) == (None, None)
+    assert (settings.poi_source, settings.osm_pbf, settings.poi_cities) == ("overpass", None, settings.feeds)
+    assert (settings.poi_categories, settings.poi_radius_m) == ("default", None)
+    assert settings.overpass_url == "https://overpass-api.de/api"
+    assert settings.nominatim_url == "https://nominatim.openstreetmap.org"
     assert len(settings.feeds) == 39
     assert "SW-Stuttgart" in settings.feeds
 
@@ -44,6 +48,13 @@ def test_values_are_taken_from_the_environment() -> None:
             "CHARGING_ASSETS_ALERT_WEBHOOK": "https://hooks.example.org/services/x",
             "CHARGING_ASSETS_SMTP_URL": "smtp://bot:secret@mail.example.org:587",
             "CHARGING_ASSETS_UI_URL": "http://dagster.example.org/",
+            "CHARGING_ASSETS_POI_SOURCE": "pbf",
+            "CHARGING_ASSETS_OSM_PBF": "https://download.example.org/germany-latest.osm.pbf",
+            "CHARGING_ASSETS_POI_CITIES": "bonn, kiel,bonn",
+            "CHARGING_ASSETS_POI_CATEGORIES": "original",
+            "CHARGING_ASSETS_POI_RADIUS_M": "250.5",
+            "CHARGING_ASSETS_OVERPASS_URL": "http://localhost:12345/api/",
+            "CHARGING_ASSETS_NOMINATIM_URL": "http://localhost:8080/",
         }
     )
     assert settings.lake == "s3://bucket/lake"
@@ -56,6 +67,13 @@ def test_values_are_taken_from_the_environment() -> None:
     assert settings.alert_webhook == "https://hooks.example.org/services/x"
     assert settings.smtp_url == "smtp://bot:secret@mail.example.org:587"
     assert settings.ui_url == "http://dagster.example.org"
+    assert (settings.poi_source, settings.osm_pbf) == ("pbf", "https://download.example.org/germany-latest.osm.pbf")
+    assert (settings.poi_cities, settings.poi_categories, settings.poi_radius_m) == (
+        ("bonn", "kiel"),
+        "original",
+        250.5,
+    )
+    assert (settings.overpass_url, settings.nominatim_url) == ("http://localhost:12345/api", "http://localhost:8080")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +104,17 @@ def test_values_are_taken_from_the_environment() -> None:
         ("CHARGING_ASSETS_SMTP_URL", "smtp://mail.example.org:99999", "smtp://host"),
         ("CHARGING_ASSETS_SMTP_URL", "smtp://bot@mail.example.org", "smtp://user:password@host"),
         ("CHARGING_ASSETS_UI_URL", "dagster.example.org", "http(s)://host"),
+        ("CHARGING_ASSETS_POI_SOURCE", "osm", "expected overpass or pbf"),
+        ("CHARGING_ASSETS_POI_SOURCE", "pbf", "CHARGING_ASSETS_OSM_PBF to be a path or URL"),
+        ("CHARGING_ASSETS_OSM_PBF", "s3://bucket/x.osm.pbf", "http(s)://host"),
+        ("CHARGING_ASSETS_POI_CITIES", "Köln", "letters, digits"),
+        ("CHARGING_ASSETS_POI_CITIES", ",", "at least one"),
+        ("CHARGING_ASSETS_POI_RADIUS_M", "0", "more than 0 and at most 1000"),
+        ("CHARGING_ASSETS_POI_RADIUS_M", "1000.5", "more than 0 and at most 1000"),
+        ("CHARGING_ASSETS_POI_RADIUS_M", "nan", "more than 0 and at most 1000"),
+        ("CHARGING_ASSETS_POI_RADIUS_M", "30 m", "more than 0 and at most 1000"),
+        ("CHARGING_ASSETS_OVERPASS_URL", "overpass-api.de", "http(s)://host"),
+        ("CHARGING_ASSETS_NOMINATIM_URL", "ftp://host", "http(s)://host"),
     ],
 )
 def test_a_wrong_value_is_named_with_the_expected_form(name: str, value: str, expected: str) -> None:
@@ -106,6 +135,9 @@ def test_a_scheme_in_capitals_is_no_folder() -> None:
         ("CHARGING_ASSETS_SMTP_URL", "smtp://me:hunter2@host/path"),
         ("CHARGING_ASSETS_SMTP_URL", "me:hunter2@host"),
         ("CHARGING_ASSETS_ALERT_WEBHOOK", "ftp://hooks.example.org/services/hunter2"),
+        ("CHARGING_ASSETS_OVERPASS_URL", "ftp://me:hunter2@host/api"),
+        ("CHARGING_ASSETS_NOMINATIM_URL", "ftp://me:hunter2@host"),
+        ("CHARGING_ASSETS_OSM_PBF", "ftp://me:hunter2@host/x.osm.pbf"),
     ],
 )
 def test_a_password_in_a_wrong_url_is_not_repeated(name: str, value: str) -> None:
@@ -122,6 +154,13 @@ def test_secrets_are_not_shown_with_the_settings() -> None:
         }
     )
     assert "hunter2" not in repr(settings)
+
+
+def test_an_extract_on_disk_is_found_from_everywhere() -> None:
+    settings = Settings.from_env({"CHARGING_ASSETS_OSM_PBF": "~/maps/x.osm.pbf"})
+
+    assert settings.osm_pbf == str(Path.home() / "maps/x.osm.pbf")
+    assert settings.poi_source == "overpass"
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,11 @@ class _Group(click.Group):
             raise wrong from error
         except Exception as error:
             from charging_assets.lake import LakeError
+            from charging_assets.reports.poi_exports import ExportError
+            from charging_assets.sources.osm.errors import OsmError
             from charging_assets.warehouse import WarehouseError
 
-            if isinstance(error, LakeError | WarehouseError):
+            if isinstance(error, LakeError | WarehouseError | OsmError | ExportError):
                 raise click.ClickException(str(error)) from error
             raise
 

@@ -97,6 +97,15 @@ def _settings(settings: Settings) -> Iterator[Finding]:
         "CHARGING_ASSETS_ALERT_WEBHOOK": without_secrets(settings.alert_webhook) if settings.alert_webhook else "none",
         "CHARGING_ASSETS_SMTP_URL": without_secrets(settings.smtp_url) if settings.smtp_url else "none",
         "CHARGING_ASSETS_UI_URL": settings.ui_url or "none",
+        "CHARGING_ASSETS_POI_SOURCE": settings.poi_source,
+        "CHARGING_ASSETS_POI_CITIES": f"{len(settings.poi_cities)} cities",
+        "CHARGING_ASSETS_POI_CATEGORIES": settings.poi_categories,
+        "CHARGING_ASSETS_POI_RADIUS_M": settings.poi_radius_m or "that of each category",
+        "CHARGING_ASSETS_OSM_PBF": without_secrets(settings.osm_pbf)
+        if settings.osm_pbf and "://" in settings.osm_pbf
+        else settings.osm_pbf or "none",
+        "CHARGING_ASSETS_OVERPASS_URL": without_secrets(settings.overpass_url),
+        "CHARGING_ASSETS_NOMINATIM_URL": without_secrets(settings.nominatim_url),
         "CHARGING_ASSETS_WAREHOUSE": settings.warehouse,
         "CHARGING_ASSETS_PUBLISH": "hourly" if settings.publish_hourly else "daily",
         "CHARGING_ASSETS_POSTGRES_DSN": "set, not shown" if settings.postgres_dsn else "none",

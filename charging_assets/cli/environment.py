@@ -45,3 +45,14 @@ def dagster_home() -> None:
     """Prepare Dagster's folder and print it, for `make dev`."""
     use_dagster_home(Settings.from_env())
     click.echo(os.environ["DAGSTER_HOME"])
+
+
+def poi_rules(settings: Settings) -> str:
+    """What the settings say of categories of points of interest, as a text that changes with it.
+
+    Raises:
+        OsmError: the file of categories cannot be used.
+    """
+    from charging_assets.sources.osm.categories import Categories
+
+    return Categories.load(settings.poi_categories, settings.poi_radius_m).rules

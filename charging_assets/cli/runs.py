@@ -96,6 +96,7 @@ def build(
 
 def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force: bool, verbose: bool) -> bool:
     """Build those of `dates` that need it, and say so; returns whether no check found an error."""
+    from charging_assets.cli.environment import poi_rules
     from charging_assets.derive.inputs import stale_dates, stale_undated, window
 
     stale, bad = stale_dates(lake, dates), _bad_dates(settings)
@@ -105,8 +106,8 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force:
         click.echo(f"unchanged: {_in_words(unchanged)}")
     started = time.monotonic()
     if not changed:
-        if missing := stale_undated(lake, settings.active_days):
-            done = run_job(settings, "refresh_dimensions", {}, verbose=verbose)
+        if missing := stale_undated(lake, settings.active_days, poi_rules(settings)):
+            done = _build_undated(settings, verbose=verbose)
             _print_tables(done.made)
             has_errors = print_checks(done.checked)
             click.echo(f"made: {', '.join(missing)} in {time.monotonic() - started:.1f} s")
@@ -167,8 +168,24 @@ def build_dates(settings: Settings, dates: Sequence[dt.date], *, skip_unchanged:
     dated = run_job(settings, "build_query_date", tags, config=config, verbose=verbose)
     if dated.is_stopped:
         return dated
-    undated = run_job(settings, "refresh_dimensions", {}, verbose=verbose)
+    undated = _build_undated(settings, verbose=verbose)
     return Done([*dated.made, *undated.made], [*dated.checked, *undated.checked], undated.is_stopped)
+
+
+def _build_undated(settings: Settings, *, verbose: bool) -> Done:
+    """Make the undated tables; points of interest only where they are stale, since all refreshes are read for them."""
+    from charging_assets.cli.environment import poi_rules
+    from charging_assets.defs.assets.pois import POI_TABLES
+    from charging_assets.derive.inputs import stale_undated
+
+    pois = Done([], [], is_stopped=False)
+    stale = stale_undated(open_lake(settings), settings.active_days, poi_rules(settings))
+    if not set(POI_TABLES).isdisjoint(stale):
+        pois = run_job(settings, "refresh_pois", {}, assets=POI_TABLES, verbose=verbose)
+        if pois.is_stopped:
+            return pois
+    others = run_job(settings, "refresh_dimensions", {}, verbose=verbose)
+    return Done([*pois.made, *others.made], [*pois.checked, *others.checked], others.is_stopped)
 
 
 def print_checks(checked: "Sequence[AssetCheckEvaluation]") -> bool:
@@ -239,9 +256,13 @@ def run_job(
     tags: Mapping[str, str],
     *,
     config: Mapping[str, Any] | None = None,
+    assets: Sequence[str] | None = None,
     verbose: bool,
 ) -> Done:
-    """Run a job in this process with a progress bar; returns what it made and found, up to where a check stopped it."""
+    """Run a job, or some of its assets, in this process with a progress bar.
+
+    Returns what it made and found, up to where a check stopped it.
+    """
     import dagster as dg
     from dagster._core.errors import DagsterAssetCheckFailedError
     from dagster._core.utils import make_new_run_id
@@ -256,7 +277,11 @@ def run_job(
         try:
             with nullcontext() if verbose else progress_bar():
                 build_definitions().resolve_job_def(job).execute_in_process(
-                    run_config={**silence, **(config or {})}, instance=instance, tags=tags, run_id=run_id
+                    run_config={**silence, **(config or {})},
+                    instance=instance,
+                    asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
+                    tags=tags,
+                    run_id=run_id,
                 )
         except DagsterAssetCheckFailedError:
             is_stopped = True

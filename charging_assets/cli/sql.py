@@ -1,11 +1,15 @@
 """`charging-assets sql` and `charging-assets export`: the embedded warehouse at the command line."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from charging_assets.cli.environment import open_lake
 from charging_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from charging_assets.reports.poi_exports import Form
 
 
 @click.command()
@@ -62,7 +66,7 @@ def views(file: Path) -> None:
         exported: export again;
       - keep a query safe while a build replaces a partition: one that
         fails then can be repeated (`charging-assets sql` is safe);
-      - show raw_snapshots.
+      - show raw_snapshots and raw_pois.
     """  # noqa: D301 - as above
     from charging_assets.warehouse import export_views
 
@@ -72,3 +76,39 @@ def views(file: Path) -> None:
     click.echo("A query that fails because a build just replaced a partition can be repeated.")
     if empty := [name for name, filled in has_files.items() if not filled]:
         click.echo(f"Empty until they have a partition and are exported again: {', '.join(empty)}.")
+
+
+@export.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["gpkg", "shapefile", "geojson", "geoparquet"]),
+    default="gpkg",
+    show_default=True,
+    help="gpkg: for QGIS; shapefile: a .zip for each kind of shape; geojson: for web maps; geoparquet: for programs.",
+)
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(),
+    show_default="this folder",
+    help="Folder for the files; those of an earlier export are replaced.",
+)
+def poi(form: "Form", folder: Path) -> None:
+    """Write points of interest and charging stations for geographic programs.
+
+    The points are OpenStreetMap's (ODbL): whoever passes them on names it.
+    """
+    from charging_assets.reports.poi_exports import ATTRIBUTION, export_pois
+
+    lake = open_lake(Settings.from_env())
+    pois = lake.read("poi", None)
+    if not pois.num_rows:
+        raise click.ClickException(
+            "There are no points of interest yet: run the job refresh_pois in the Dagster UI (`make dev`)."
+        )
+    for layer in export_pois(pois, lake.read("charging_station", None), folder, form):
+        cut = ", ".join(f"{count:,} texts of {name} cut" for name, count in layer.cut.items())
+        click.echo(f"{layer.file}  {layer.layer}: {layer.rows:,} rows{f' ({cut})' if cut else ''}")
+    click.echo(ATTRIBUTION)

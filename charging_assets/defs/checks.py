@@ -39,6 +39,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "connector_history",
     ),
     "check_calendar": ("time", "public_holiday"),
+    "check_raw_pois": ("raw_pois",),
+    "check_pois": ("poi", "rejected_pois", "poi_refresh_log"),
+    "check_station_pois": ("mapping_poi_cs", "station_poi_features"),
 }
 """Tables that are checked in one step: those that are made together, so that nothing waits for a check but what is made
 from them."""

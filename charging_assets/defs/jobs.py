@@ -7,6 +7,7 @@ import dagster as dg
 from charging_assets.defs.assets.dimensions import calendar, dimensions
 from charging_assets.defs.assets.flattened import flatten
 from charging_assets.defs.assets.health import feed_health
+from charging_assets.defs.assets.pois import pois, raw_pois, station_pois_asset
 from charging_assets.defs.assets.raw import POLL_JOB, current_status, raw_snapshots
 from charging_assets.settings import Settings
 
@@ -36,9 +37,15 @@ build_query_date = dg.define_asset_job(
 
 refresh_dimensions = dg.define_asset_job(
     "refresh_dimensions",
-    dg.AssetSelection.assets(dimensions, calendar),
-    description="Makes stations, points and connectors, their histories and the calendar from all days, and checks "
-    "them.",
+    dg.AssetSelection.assets(dimensions, calendar, station_pois_asset),
+    description="Makes stations, points and connectors, their histories, the calendar and what stands around the "
+    "stations from all days, and checks them.",
+)
+
+refresh_pois = dg.define_asset_job(
+    "refresh_pois",
+    dg.AssetSelection.assets(raw_pois, pois, station_pois_asset),
+    description="Asks OpenStreetMap for points of interest, keeps what came, and matches them with the stations.",
 )
 
 _PUBLISHED = dg.AssetSelection.groups("warehouse")

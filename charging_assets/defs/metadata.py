@@ -36,6 +36,7 @@ _FRESH = {
     ),
     "day": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=3), fail_window=dt.timedelta(hours=26)),
     "night": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(hours=26), fail_window=dt.timedelta(hours=50)),
+    "month": dg.FreshnessPolicy.time_window(warn_window=dt.timedelta(days=33), fail_window=dt.timedelta(days=65)),
 }
 """How old the last materialization may be, by cadence. Backfilling an old day makes an asset fresh in this sense:
 whether the newest poll is fresh is for a check to say."""
@@ -47,7 +48,7 @@ def asset_spec(name: str, *, how: str, cadence: str, kinds: set[str], skippable:
     Args:
         name: of the table.
         how: what materializing it does, in a sentence for whoever is about to.
-        cadence: how often it is made: every `tick`, for each `day` as it goes, or every `night`.
+        cadence: how often it is made: every `tick`, for each `day` as it goes, every `night` or `month`.
         kinds: badges that the UI shows.
         skippable: a run may end well without materializing it.
     """

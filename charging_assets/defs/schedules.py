@@ -30,6 +30,7 @@ _Found = TypeVar("_Found")
 CHECK_JOB = "check_polls"
 BUILD_JOB = "build_query_date"
 DIMENSIONS_JOB = "refresh_dimensions"
+POIS_JOB = "refresh_pois"
 HOUSEKEEPING_JOB = "housekeeping"
 
 NIGHT_TAG = "night"
@@ -63,6 +64,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         today_schedule(settings.first_date),
         night_schedule(settings.first_date),
         dimensions_schedule(),
+        pois_schedule(),
         housekeeping_schedule(),
     ]
 
@@ -222,6 +224,24 @@ def dimensions_schedule() -> dg.ScheduleDefinition:
         if not is_built and not context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, tags=night)):
             return dg.SkipReason("the night has not built yesterday yet")
         return dg.RunRequest(run_key=night[NIGHT_TAG], tags=night)
+
+    return schedule
+
+
+def pois_schedule() -> dg.ScheduleDefinition:
+    """The schedule that asks OpenStreetMap once a month. However late a tick comes, it is useful."""
+
+    @dg.schedule(
+        job_name=POIS_JOB,
+        name="pois_schedule",
+        cron_schedule="20 4 2 * *",
+        execution_timezone="Europe/Berlin",
+        description="Refreshes the points of interest and what stands around the stations, once a month.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if context.instance.get_runs_count(dg.RunsFilter(job_name=POIS_JOB, statuses=UNFINISHED)):
+            return dg.SkipReason("it is still at work since the last time")
+        return dg.RunRequest(run_key=compact_text(context.scheduled_execution_time))
 
     return schedule
 

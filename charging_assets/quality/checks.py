@@ -9,6 +9,7 @@ from charging_assets.quality.declared import declared_checks
 from charging_assets.quality.feeds import feed_checks
 from charging_assets.quality.master import master_checks
 from charging_assets.quality.partition import Partition
+from charging_assets.quality.pois import poi_checks
 from charging_assets.quality.polls import poll_checks
 from charging_assets.quality.verdict import Check, Finding, Verdict, passed
 
@@ -17,6 +18,7 @@ CHECKS: tuple[Check, ...] = (
     *poll_checks(),
     *feed_checks(),
     *master_checks(),
+    *poi_checks(),
 )
 """Every check, once; the graph's specs derive from it."""
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 from uuid import uuid4
 
-from sqlalchemy import LargeBinary, MetaData, Table
+from sqlalchemy import MetaData, Table
 
 from charging_assets import calendar
 from charging_assets.lake import PartitionFile, PartitionKey
@@ -145,8 +145,8 @@ class Warehouse(Protocol):
 
 
 def published_tables(metadata: MetaData = METADATA) -> list[Table]:
-    """The tables that a warehouse has: all but those with bodies of answers, which stay in the lake."""
-    return [tab for tab in metadata.tables.values() if not any(isinstance(c.type, LargeBinary) for c in tab.columns)]
+    """The tables that a warehouse has: all but raw data, which stays in the lake."""
+    return [tab for tab in metadata.tables.values() if tab.info["group"] != "raw"]
 
 
 def key_text(key: PartitionKey) -> str:

@@ -179,7 +179,7 @@ def export_views(lake: Lake, file: Path) -> Mapping[str, bool]:
                 [lake.uri, __version__],
             )
             for table in METADATA.tables.values():
-                if table.name == RAW:  # its duplicates can be told apart by the lake only
+                if table.info["group"] == "raw":  # the lake alone tells duplicates apart, and where refreshes are
                     continue
                 with lake.snapshot([table.name]) as snapshot:
                     has_files[table.name] = bool(snapshot[table.name])
@@ -218,7 +218,7 @@ def _shown(table: Table) -> dict[str, str]:
         if isinstance(column.type, Geometry):
             # As PostgreSQL without PostGIS has it: hex EWKB. The lake's WKB is little-endian; the type gets a flag, and
             # the spatial reference follows it.
-            wkb, srid = f"hex({column.name})", column.type.srid.to_bytes(4, "little").hex().upper()
+            wkb, srid = f"hex(CAST({column.name} AS blob))", column.type.srid.to_bytes(4, "little").hex().upper()
             shown[column.name] = f"substr({wkb}, 1, 8) || '20' || '{srid}' || substr({wkb}, 11)"
         else:
             shown[column.name] = f"CAST({column.name} AS {type_name(column)})"

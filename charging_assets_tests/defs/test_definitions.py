@@ -30,7 +30,7 @@ begun = time.process_time()
 from charging_assets.definitions import defs
 defs.get_repository_def()
 took = time.process_time() - begun
-heavy = {"geopandas", "osmnx", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
+heavy = {"geopandas", "osmnx", "osmium", "pyogrio", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
 assert not heavy, f"imported at load: {heavy}"
 assert took < 5, f"{took:.1f} s of CPU"
 """
@@ -165,7 +165,7 @@ def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
         spec = nodes.get(key)
         schema = spec.metadata["dagster/column_schema"]
         assert spec.description
-        assert spec.group_name in {"raw", "status", "master", "reports"}
+        assert spec.group_name in {"raw", "status", "master", "reports", "poi"}
         assert spec.owners
         assert spec.kinds
         assert spec.code_version

@@ -197,6 +197,7 @@ def test_every_schedule_waits_until_somebody_turns_it_on() -> None:
         "today_schedule",
         "night_schedule",
         "dimensions_schedule",
+        "pois_schedule",
         "housekeeping_schedule",
     ]
     assert {one.default_status for one in made} == {dg.DefaultScheduleStatus.STOPPED}
@@ -272,6 +273,12 @@ def test_housekeeping_comes_once_a_week() -> None:
     ticks = due_times("housekeeping", "2026-03-16", "2026-04-12")
 
     assert [(tick.isoweekday(), tick.hour, tick.minute) for tick in ticks] == [(1, 4, 30)] * 4
+
+
+def test_points_of_interest_come_once_a_month() -> None:
+    ticks = due_times("pois", "2026-02-01", "2026-04-30")
+
+    assert [(tick.month, tick.day, tick.hour, tick.minute) for tick in ticks] == [(n, 2, 4, 20) for n in (2, 3, 4)]
 
 
 # Today
@@ -556,3 +563,11 @@ def test_housekeeping_is_useful_however_late_and_not_started_twice(tick: Ticks) 
 
     tick.add_run("housekeeping", STARTED)
     assert "still at work" in tick.why_not("housekeeping", due)
+
+
+def test_points_of_interest_are_useful_however_late_and_not_asked_for_twice(tick: Ticks) -> None:
+    due = "2026-03-02T03:20:00+00:00"
+    assert tick.one("pois", due, "2026-03-20T12:00:00+00:00").run_key == "20260302T032000Z"
+
+    tick.add_run("refresh_pois", QUEUED)
+    assert "still at work" in tick.why_not("pois", due)

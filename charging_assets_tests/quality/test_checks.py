@@ -1,6 +1,7 @@
 """Every check fails for what it is there for, and only then."""
 
 import datetime as dt
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from charging_assets.calendar import day_bounds
@@ -17,6 +19,7 @@ from charging_assets.model.tables import METADATA
 from charging_assets.quality.checks import CHECKS, check_day, check_undated, is_per_date
 from charging_assets.quality.verdict import Verdict
 from charging_assets_tests.chargecloud_answers import answer, city, evse, location
+from charging_assets_tests.osm_features import put_refresh
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.sound_lake import (
     DAY,
@@ -122,13 +125,51 @@ def half(rows: pa.Table) -> pa.Table:
     return rows.slice(0, rows.num_rows // 2)
 
 
-def swapped_coordinates(table: str, key: PartitionKey) -> Damage:
-    return both(put(table, key, "longitude", {-1: 48.8}), put(table, key, "latitude", {-1: 9.1}))
+def swapped_coordinates(table: str, key: PartitionKey, row: int = -1) -> Damage:
+    return both(put(table, key, "longitude", {row: 48.8}), put(table, key, "latitude", {row: 9.1}))
 
 
-_UNDATED = tuple(name for name in METADATA.tables if not METADATA.tables[name].info["dated"])
-_DATED = tuple(name for name in METADATA.tables if name not in _UNDATED and name != "raw_snapshots")
+def failed_refresh(lake: Lake) -> None:
+    put_refresh(lake, "bonn", at=NOW - NIGHT, outcome="failed", reason="HTTP 504 after 3 attempts")
+
+
+def vanished(category: str) -> Change:
+    """The last refresh lacks one category."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        is_of_it = [of == category and city == "bonn" for of, city in zip(*_columns(rows), strict=True)]
+        return with_values(rows, "is_current", {row: False for row, is_one in enumerate(is_of_it) if is_one})
+
+    return change
+
+
+def _columns(rows: pa.Table) -> tuple[list[str], list[str]]:
+    return rows["poi_category"].to_pylist(), rows["city"].to_pylist()
+
+
+def without_tag(key: str, value: str) -> Change:
+    """Points that have the tag get another one."""
+
+    def change(rows: pa.Table) -> pa.Table:
+        tags = rows["tags"].to_pylist()
+        return with_values(
+            rows, "tags", {row: "{}" for row, text in enumerate(tags) if json.loads(text) == {key: value}}
+        )
+
+    return change
+
+
+def without_station(rows: pa.Table) -> pa.Table:
+    """All rows but those of the first station."""
+    return rows.filter(pc.not_equal(rows["id_cs"], rows["id_cs"][0]))
+
+
+_UNDATED = tuple(name for name in METADATA.tables if not METADATA.tables[name].info["dated"] and name != "raw_pois")
+_DATED = tuple(name for name in METADATA.tables if name not in _UNDATED and name not in ("raw_snapshots", "raw_pois"))
 _KEYS: dict[str, PartitionKey] = {**dict.fromkeys(_DATED, DAY), **dict.fromkeys(_UNDATED), "frozen_spans": FROZEN_DAY}
+
+UNSAMPLED = 1
+"""A row of the mapping that is not measured again, and a station whose rows are not."""
 
 _NOT_NULL = {
     "status_chargingpoints": "source",
@@ -147,6 +188,11 @@ _NOT_NULL = {
     "public_holiday": "name",
     "feed_health": "changes",
     "frozen_spans": "is_proven_later",
+    "poi": "source",
+    "rejected_pois": "is_used",
+    "poi_refresh_log": "is_used",
+    "mapping_poi_cs": "rank_in_category",
+    "station_poi_features": "count_50m",
 }
 _OUT_OF_BOUNDS: dict[str, tuple[str, dict[int, Any]]] = {
     "poll_log": ("attempts", {0: -1}),
@@ -161,6 +207,9 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, dict[int, Any]]] = {
     "time": ("hour", {0: 24}),
     "feed_health": ("unknown_share", {0: 1.5}),
     "frozen_spans": ("polls", {0: -1}),
+    "poi_refresh_log": ("features", {0: -1}),
+    "mapping_poi_cs": ("radius_m", {UNSAMPLED: -30.0}),
+    "station_poi_features": ("nearest_m", {0: -1.0}),
 }
 _NOT_ACCEPTED: dict[str, tuple[str, dict[int, Any]]] = {
     "status_chargingpoints": ("status_class", {7: "busy"}),
@@ -176,6 +225,7 @@ _NOT_ACCEPTED: dict[str, tuple[str, dict[int, Any]]] = {
     "public_holiday": ("state", {-1: "XX"}),
     "feed_health": ("freeze_kind", {0: "slush"}),
     "frozen_spans": ("kind", {0: "slush"}),
+    "poi_refresh_log": ("outcome", {0: "great"}),
 }
 
 DAMAGES: dict[tuple[str, str], Damage] = {
@@ -222,7 +272,7 @@ DAMAGES: dict[tuple[str, str], Damage] = {
     ("feed_health", "feeds_alive"): put("feed_health", DAY, "state", {0: "gone"}),
     ("feed_health", "frozen_feeds"): put("feed_health", DAY, "freeze_kind", {0: "whole"}),
     ("frozen_spans", "references"): change("frozen_spans", FROZEN_DAY, lambda rows: rows.slice(1)),
-    ("charging_station", "coordinates"): swapped_coordinates("charging_station", None),
+    ("charging_station", "coordinates"): swapped_coordinates("charging_station", None, UNSAMPLED),
     ("charging_point", "references"): put("charging_point", None, "id_cs", {0: 999_999}),
     ("connector", "references"): put("connector", None, "id_cp", {0: "nobody"}),
     **{
@@ -234,6 +284,14 @@ DAMAGES: dict[tuple[str, str], Damage] = {
         for name in ("charging_station", "charging_point", "connector")
     },
     ("time", "references"): change("time", None, lambda rows: rows.slice(3)),
+    ("raw_pois", "refreshes"): failed_refresh,
+    ("poi", "bounds"): shift("poi", None, "first_seen", 60 * NIGHT),
+    ("poi", "coordinates"): swapped_coordinates("poi", None),
+    ("poi", "counts"): change("poi", None, vanished("parking_transit")),
+    ("poi", "tags"): change("poi", None, without_tag("shop", "trade")),
+    ("mapping_poi_cs", "references"): put("mapping_poi_cs", None, "id_poi", {0: "area/1"}),
+    ("mapping_poi_cs", "distances"): put("mapping_poi_cs", None, "distance_m", {0: 29.0}),
+    ("station_poi_features", "stations"): change("station_poi_features", None, without_station),
 }
 
 
@@ -523,7 +581,7 @@ def test_only_dated_tables_have_a_verdict_per_date() -> None:
     per_date = {check.table for check in CHECKS if is_per_date(check)}
 
     assert per_date == {*_DATED, "raw_snapshots"}
-    assert [check.name for check in CHECKS if check.of_lake] == ["freshness"]
+    assert [check.name for check in CHECKS if check.of_lake] == ["freshness", "refreshes"]
 
 
 def test_the_readme_says_how_many_checks_there_are() -> None:

@@ -26,10 +26,12 @@ import boto3
 import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from sqlalchemy import MetaData
 
 from charging_assets.lake import Lake, PartitionKey
 from charging_assets.model.tables import METADATA, table
+from charging_assets.model.tables.declare import Geometry
 from charging_assets.settings import Settings
 from charging_assets.warehouse import EmbeddedWarehouse, Load, Warehouse, load
 from charging_assets.warehouse import query as query_lake
@@ -86,10 +88,14 @@ class Harness:
         return int(self.query(f'SELECT count(*) FROM charging."{name}"')[0][0])
 
     def rows(self, name: str, key: PartitionKey = None) -> list[Row]:
-        """The stored columns of a table or, with a key, of a partition."""
+        """The stored columns of a table or, with a key, of a partition; shapes as the lake has them."""
         columns = ", ".join(f'"{col.name}"' for col in table(name).columns)
         where = f" WHERE query_date = '{key}'" if key else ""
-        return self.query(f'SELECT {columns} FROM charging."{name}"{where}')
+        rows = self.query(f'SELECT {columns} FROM charging."{name}"{where}')
+        is_shape = [isinstance(col.type, Geometry) for col in table(name).columns]
+        return [
+            tuple(_wkb(value) if is_one else value for value, is_one in zip(row, is_shape, strict=True)) for row in rows
+        ]
 
     def rewrite(
         self,
@@ -361,6 +367,16 @@ def with_schema(empty: _Served) -> _Served:
     if isinstance(empty, ProxiedHarness):
         empty.proxy.statements.clear()
     return empty
+
+
+def _wkb(ewkb: str | None) -> bytes | None:
+    """Without its spatial reference, which must be the right one."""
+    if ewkb is None:
+        return None
+    shape = shapely.from_wkb(ewkb)
+    assert shapely.get_srid(shape) == Geometry.srid
+    plain: bytes = shapely.to_wkb(shape, byte_order=1, include_srid=False)
+    return plain
 
 
 def _object(location: str) -> dict[str, str]:

@@ -7,11 +7,13 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import shapely
 from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, String, Table
 
 from charging_assets.lake import PartitionKey
 from charging_assets.model.arrow import schema_of
 from charging_assets.model.tables import key_of
+from charging_assets.model.tables.declare import Geometry
 
 Row = tuple[Any, ...]
 
@@ -61,6 +63,16 @@ _TIMES = (
     dt.datetime(2026, 10, 25, 1, 30, tzinfo=dt.UTC),
     dt.datetime(9999, 12, 31, 23, 59, 59, 999_999, dt.UTC),
 )
+_SHAPES = (
+    shapely.Point(9.18, 48.77),
+    shapely.Point(-180, -90),
+    shapely.Point(5e-324, -0.0),
+    shapely.LineString([(0, 0), (1 / 3, 0.1), (180, 90)]),
+    shapely.box(9, 48, 10, 49) - shapely.box(9.1, 48.1, 9.2, 48.2),
+    shapely.MultiPolygon([shapely.box(9, 48, 10, 49), shapely.box(11, 50, 12, 51)]),
+    shapely.GeometryCollection([shapely.Point(9, 48), shapely.LineString([(9, 48), (10, 49)])]),
+    shapely.Point(9, 48).buffer(1, quad_segs=200),
+)
 _DATES = (dt.date(1, 1, 1), dt.date(1969, 12, 31), dt.date(2024, 2, 29), dt.date(9999, 12, 31))
 _START = dt.datetime(2026, 3, 29, 0, 59, 30, tzinfo=dt.UTC)
 
@@ -109,6 +121,8 @@ def _value(col: Column[Any], number: int, place: int, key: PartitionKey, texts: 
     turn = number + place
     if isinstance(col.type, String):
         return texts[turn % len(texts)]
+    if isinstance(col.type, Geometry):
+        return shapely.to_wkb(_SHAPES[turn % len(_SHAPES)], byte_order=1)
     if isinstance(col.type, Date):
         return (
             key

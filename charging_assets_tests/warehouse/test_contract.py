@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 import pyarrow as pa
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, Table
@@ -709,7 +710,6 @@ def _shapes_model() -> Table:
 
 
 def test_shapes_are_stored_with_their_spatial_reference(served: ServedHarness) -> None:
-    shapely = pytest.importorskip("shapely")
     shapes = [shapely.Point(9.18, 48.77), shapely.box(9, 48, 10, 49), shapely.LineString([(0, 0), (-180, 90)]), None]
     tab = _shapes_model()
     warehouse = served.new_warehouse(tab.metadata)
@@ -728,3 +728,18 @@ def test_shapes_are_stored_with_their_spatial_reference(served: ServedHarness) -
         read = shapely.from_wkb(hexadecimal)
         assert shapely.get_srid(read) == 4326
         assert shapely.equals_exact(read, shape, tolerance=0)
+
+
+def test_points_of_interest_have_shapes_that_other_programs_read(harness: Harness) -> None:
+    harness.write("poi", None, hard_rows(table("poi"), None))
+    harness.load("poi", None)
+    written = dict(zip(*harness.lake.read("poi", None, ["id_poi", "geom"]).to_pydict().values(), strict=True))
+
+    found = dict(harness.query("SELECT id_poi, geom FROM charging.poi"))
+
+    assert found.keys() == written.keys()
+    for id_poi, hexadecimal in found.items():
+        assert set(hexadecimal) <= set("0123456789ABCDEF")
+        read = shapely.from_wkb(hexadecimal)
+        assert shapely.get_srid(read) == 4326
+        assert shapely.equals_exact(read, shapely.from_wkb(written[id_poi]), tolerance=0)

@@ -97,7 +97,7 @@ def test_a_table_without_partitions_is_empty_with_the_models_columns_and_types(l
     described = answer(lake, f"SELECT column_name, column_type FROM (DESCRIBE {table.name})")
     computed = dict.fromkeys(table.info["computed"], "varchar")
     expected = computed | {column.name: type_name(column) for column in table.columns}
-    sql_names = {"timestamptz": "TIMESTAMP WITH TIME ZONE", "double precision": "DOUBLE"}
+    sql_names = {"timestamptz": "TIMESTAMP WITH TIME ZONE", "double precision": "DOUBLE", "geometry": "VARCHAR"}
     assert [(row["column_name"], row["column_type"]) for row in described] == [
         (name, sql_names.get(kind, kind.upper())) for name, kind in expected.items()
     ]
