@@ -80,19 +80,15 @@ def _latest(lake: Lake, good: Sequence[KeptRefresh], last_good: Mapping[str, Kep
 
     Of the others only ids are read: there is a refresh each month for ever.
     """
-    schema = arrow_schema("raw_pois")
-    for name, kind in (("first_seen", pa.timestamp("us", "UTC")), ("last_seen", pa.timestamp("us", "UTC"))):
-        schema = schema.append(pa.field(name, kind))
-    schema = schema.append(pa.field("is_current", pa.bool_()))
     folded = _folded(lake, good, last_good)
+    known = [folded.schema.field(name) for name in ("first_seen", "last_seen", "is_current")]
+    schema = pa.schema([*arrow_schema("raw_pois"), *known])
     pieces = [schema.empty_table()]
     for number, kept in enumerate(good):
         newest = folded.filter(pc.equal(folded["refresh"], number))
         if newest.num_rows:
             rows = lake.pois.read(kept).take(newest["row"])
-            for name in schema.names[-3:]:
-                rows = rows.append_column(name, newest[name])
-            pieces.append(rows)
+            pieces.append(pa.table([*rows.columns, *(newest[field.name] for field in known)], schema=schema))
     return pa.concat_tables(pieces).unify_dictionaries().combine_chunks()
 
 

@@ -104,7 +104,7 @@ class PoiArchive:
             LakeError: the file is damaged.
         """
         with closing(self._store.open(kept.path)) as source, readable(kept.path, _REMEDY):
-            return pq.read_table(source, columns, schema=arrow_schema("raw_pois"))
+            return pq.read_table(source, columns=columns, schema=arrow_schema("raw_pois"))
 
     def _opened(self, paths: Sequence[str]) -> Iterator[KeptRefresh]:
         for path, source in self._store.open_each(paths):
