@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from charging_assets.derive.poi_matching import Matches, match, station_features
 from charging_assets.lake import Lake
@@ -24,10 +25,12 @@ def station_pois(lake: Lake, radius_m: Mapping[str, float]) -> StationPois:
 
     Args:
         lake: whose `charging_station` and `poi` are read.
-        radius_m: of each category.
+        radius_m: of each category. Points of others, as `poi` has until it is made again by changed rules, are nowhere.
     """
     stations = lake.read("charging_station", None, ["id_cs", "longitude", "latitude"])
     pois = current_pois(lake)
+    is_known = pc.is_in(pois["poi_category"].cast(pa.string()), value_set=pa.array(list(radius_m), pa.string()))
+    pois = pois.filter(is_known)
     matches = match(stations, pois, radius_m)
     categories = list(radius_m) if pois.num_rows else []  # nothing is known of what stands there: no zeros
     features = station_features(stations, pois, categories)

@@ -71,6 +71,16 @@ def test_what_is_near_is_mapped_and_what_is_farther_is_counted(lake: Lake) -> No
         lake.write(name, None, rows)
 
 
+def test_points_of_a_category_that_is_no_more_are_passed_over_until_poi_is_made_again(lake: Lake) -> None:
+    put_stations(lake, HERE)
+    put_pois(lake, feature("node/1", east(20), amenity="cafe"), feature("node/2", east(20), amenity="fuel"))
+
+    tables = station_pois(lake, {"fuel_car": 30.0, "new": 30.0})
+
+    assert tables.mapping_poi_cs["id_poi"].to_pylist() == ["node/2"]
+    assert tables.station_poi_features["poi_category"].to_pylist() == ["fuel_car", "new"]
+
+
 def test_stations_without_a_place_are_told_and_the_others_are_matched(lake: Lake) -> None:
     put_stations(lake, (None, None), (48.8, 9.1), (0.0, 0.0), HERE, (2.35, 48.85), (9.1, None))
     put_pois(lake, feature("node/1", east(5), amenity="cafe"))
