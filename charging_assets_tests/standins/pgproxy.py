@@ -32,10 +32,10 @@ _ACTION = r"lose before|lose after|error:[0-9A-Z]{5}:.*"
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to the next statement whose text contains `match`, in whatever case.
+    """What happens to the next statement in whose text `match` is found, in whatever case.
 
     Attributes:
-        match: a part of the SQL text.
+        match: a regular expression.
         action: ``"lose before"`` loses the connection before the server sees the statement, ``"lose after"`` when the
             server has carried it out and the client does not know; ``"error:<SQLSTATE>:<message>"`` answers this error
             instead, and an open transaction has failed; a callable is called before the statement is passed on.
@@ -141,7 +141,7 @@ class PgProxy:
     def take_fault(self, sql: str) -> Fault | None:
         """The first fault, if it is meant for this statement."""
         with self._lock:
-            if self.faults and self.faults[0].match.lower() in sql.lower():
+            if self.faults and re.search(self.faults[0].match, sql, re.IGNORECASE):
                 return self.faults.popleft()
         return None
 

@@ -236,7 +236,7 @@ def test_a_statement_with_parameters_is_lost_before_or_after_it_was_carried_out(
 def test_an_error_instead_of_a_statement_fails_the_transaction_it_is_in(
     connection: Any, proxy: PgProxy, postgres: PostgresStandin, database: str
 ) -> None:
-    proxy.faults.append(Fault("INSERT INTO T VALUES (2)", "error:40001:could not serialize: try again"))
+    proxy.faults.append(Fault(r"INSERT INTO T VALUES \(2\)", "error:40001:could not serialize: try again"))
     with connection.cursor() as cursor:
         cursor.execute("INSERT INTO t VALUES (1)")
         with pytest.raises(psycopg2.errors.SerializationFailure, match="could not serialize: try again"):

@@ -75,6 +75,10 @@ def version_in(served: ProxiedHarness, *versions: Version) -> Version | None:
     raise AssertionError(f"no version has {found}; there are {versions}")
 
 
+COMMIT = "COMMIT$"
+"""And not READ COMMITTED."""
+
+
 class FaultCases:
     """The cases. Classes that inherit them give the fixture `served`."""
 
@@ -145,7 +149,7 @@ class FaultCases:
             states.append(version_in(served, old))
             _end_sessions(served)
 
-        for statement in ("INSERT INTO charging_store", "COMMIT"):
+        for statement in ("INSERT INTO charging_store", COMMIT):
             served.proxy.faults.append(Fault(statement, terminate))
 
         load(new.lake, served.warehouse, TABLE, DAY)
@@ -157,7 +161,7 @@ class FaultCases:
         self, served: ProxiedHarness, old: Version, new: Version
     ) -> None:
         load(old.lake, served.warehouse, TABLE, DAY)
-        served.proxy.faults.extend([Fault("COMMIT", lambda: _end_sessions(served))] * self.lost_connections)
+        served.proxy.faults.extend([Fault(COMMIT, lambda: _end_sessions(served))] * self.lost_connections)
 
         with pytest.raises(WarehouseUnavailable, match="charging-assets publish"):
             load(new.lake, served.warehouse, TABLE, DAY)
@@ -172,7 +176,7 @@ class FaultCases:
     ) -> None:
         load(old.lake, served.warehouse, TABLE, DAY)
         served.proxy.statements.clear()
-        served.proxy.faults.append(Fault("COMMIT", "lose after"))
+        served.proxy.faults.append(Fault(COMMIT, "lose after"))
 
         done = load(new.lake, served.warehouse, TABLE, DAY)
 
@@ -185,7 +189,7 @@ class FaultCases:
     ) -> None:
         load(old.lake, served.warehouse, TABLE, DAY)
         served.proxy.statements.clear()
-        served.proxy.faults.append(Fault("COMMIT", "lose before"))
+        served.proxy.faults.append(Fault(COMMIT, "lose before"))
 
         done = load(new.lake, served.warehouse, TABLE, DAY)
 
@@ -197,7 +201,7 @@ class FaultCases:
         self, served: ProxiedHarness, old: Version, new: Version
     ) -> None:
         load(old.lake, served.warehouse, TABLE, DAY)
-        served.proxy.faults.extend([Fault("COMMIT", "lose after"), Fault("WHERE load_id", "lose before")])
+        served.proxy.faults.extend([Fault(COMMIT, "lose after"), Fault("WHERE load_id", "lose before")])
 
         done = load(new.lake, served.warehouse, TABLE, DAY)
 
@@ -228,7 +232,7 @@ class FaultCases:
 
     def test_a_serialization_error_is_tried_again(self, served: ProxiedHarness, old: Version, new: Version) -> None:
         load(old.lake, served.warehouse, TABLE, DAY)
-        for statement in ("DELETE FROM", "COMMIT"):
+        for statement in ("DELETE FROM", COMMIT):
             served.proxy.faults.append(Fault(statement, "error:40001:could not serialize access (1023)"))
         load(new.lake, served.warehouse, TABLE, DAY)
         assert not served.proxy.faults
@@ -325,7 +329,7 @@ class FaultCases:
                 while not (_waiting(served) or wait(others, timeout=0.02).done):
                     pass
 
-            served.proxy.faults.append(Fault("COMMIT", begin_another))
+            served.proxy.faults.append(Fault(COMMIT, begin_another))
             load(new.lake, served.warehouse, TABLE, DAY)
             others[0].result()
         assert version_in(served, old, new, newest) is newest
@@ -390,7 +394,7 @@ class FaultCases:
                 seen.extend(cursor.fetchall())
             seen.append((_waiting(served),))
 
-        for statement in ("DELETE FROM", "load_log", "COMMIT"):
+        for statement in ("DELETE FROM", "load_log", COMMIT):
             served.proxy.faults.append(Fault(statement, read))
 
         load(new.lake, served.warehouse, TABLE, DAY)
