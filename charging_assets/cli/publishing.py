@@ -53,7 +53,9 @@ def migrate(only_plan: bool) -> None:
 
 
 @click.command()
-@click.option("--from", "first", metavar="DATE", type=_DATE, help="The first query date; default: the lake's first.")
+@click.option(
+    "--from", "first", metavar="DATE", type=_DATE, help="The first query date; default: CHARGING_ASSETS_FIRST_DATE."
+)
 @click.option("--to", "last", metavar="DATE", type=_DATE, help="The last one; default: today.")
 @click.option("--table", "tables", metavar="TABLE", multiple=True, help="Only this table; may be given several times.")
 @click.option("--workers", type=click.IntRange(1, 16), default=2, show_default=True, help="Loads side by side.")

@@ -17,10 +17,8 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import Transformer
 
+from charging_assets.model.tables.poi import DISTANCES_M
 from charging_assets.progress import advance
-
-DISTANCES_M = (50, 100, 250, 500)
-"""Within which `station_features` counts."""
 
 GERMANY = (5.5, 47.0, 15.6, 55.2)
 """West, south, east and north in degrees, generously: stations elsewhere are not placed."""

@@ -132,15 +132,13 @@ def _judged(features: pa.Table, category_of: CategoryOf) -> tuple[pa.Table, pa.T
     is_told = np.array([reason is not None for reason in reasons], bool)
     # What has vanished and is unusable is nobody's concern any more.
     is_told &= features["is_current"].to_numpy()
-    rejected = pa.table(
-        {
-            "id_poi": ids.filter(pa.array(is_told)),
-            "city": features["city"].filter(pa.array(is_told)),
-            "reason": pa.array([reason for reason, told in zip(reasons, is_told, strict=True) if told], pa.string()),
-            "is_used": pa.array(is_used[is_told]),
-            "tags": features["tags"].filter(pa.array(is_told)),
-        }
-    )
+    rejected = {
+        "id_poi": ids.filter(pa.array(is_told)),
+        "city": features["city"].filter(pa.array(is_told)),
+        "reason": pa.array([reason for reason, told in zip(reasons, is_told, strict=True) if told], pa.string()),
+        "is_used": pa.array(is_used[is_told]),
+        "tags": features["tags"].filter(pa.array(is_told)),
+    }
     kept, used = features.filter(pa.array(is_used)), np.flatnonzero(is_used)
     shapes = shapes[is_used]
     places = shapely.point_on_surface(shapes)
@@ -154,9 +152,7 @@ def _judged(features: pa.Table, category_of: CategoryOf) -> tuple[pa.Table, pa.T
     }
     schema = arrow_schema("poi")
     columns |= {name: kept[name] for name in schema.names if name not in columns}
-    return _as_table("poi", columns), _as_table(
-        "rejected_pois", {name: rejected[name] for name in rejected.column_names}
-    )
+    return _as_table("poi", columns), _as_table("rejected_pois", rejected)
 
 
 def _usable(wkb: pa.Array) -> tuple[np.ndarray[Any, Any], list[str | None]]:

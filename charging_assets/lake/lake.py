@@ -150,7 +150,7 @@ class Lake:
 
         Equal ones mean equal bytes; those of equal bytes may differ.
         """
-        entries = [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
+        entries = self._entries(table)
         keys = [query_date_in(entry.path.rpartition("/")[2]) for entry in entries]
         return {key: entry.version for key, entry in zip(keys, entries, strict=True)}
 
@@ -194,10 +194,11 @@ class Lake:
         with ExitStack() as opened:
             yield {table: _steadily(partial(self._open_all, table, opened)) for table in tables}
 
+    def _entries(self, table: str) -> Sequence[Entry]:
+        return [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
+
     def _open_all(self, table: str, opened: ExitStack) -> list[str]:
-        entries: Sequence[Entry] = self.pois.entries()
-        if table != "raw_pois":
-            entries = [entry for entry in self._store.list(f"tables/{table}/") if is_partition_file(table, entry.path)]
+        entries = self.pois.entries() if table == "raw_pois" else self._entries(table)
         _allow_open_files(len(entries))
         paths = []
         with ExitStack() as these, explained(f"Opening the {len(entries)} files of {table}"):

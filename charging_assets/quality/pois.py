@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyproj import Geod
 
 from charging_assets.derive.poi_matching import GERMANY
+from charging_assets.derive.pois import GOOD
 from charging_assets.lake import LakeError
 from charging_assets.quality.partition import Partition
 from charging_assets.quality.verdict import Check, Verdict, amount, failed, passed, some, warned
@@ -73,7 +74,7 @@ def _refreshes(partition: Partition, _name: str) -> Verdict:
     if not refreshes:
         return passed("There was no refresh yet: the job `refresh_pois` asks for points of interest.")
     last = {kept.refresh.city: kept.refresh for kept in refreshes}
-    good = {kept.refresh.city: kept.refresh for kept in refreshes if kept.refresh.outcome in ("ok", "empty")}
+    good = {kept.refresh.city: kept.refresh for kept in refreshes if kept.refresh.outcome in GOOD}
     oldest = partition.now - dt.timedelta(days=FRESH_DAYS)
     bad = [f"{city} ({refresh.outcome}: {refresh.reason})" for city, refresh in last.items() if city not in good]
     bad += [
@@ -119,7 +120,7 @@ def _counts(partition: Partition, name: str) -> Verdict:
     except LakeError as error:  # which the check `refreshes` tells of
         return passed(f"Not judged: {error}.")
     for kept in refreshes:
-        if kept.refresh.outcome in ("ok", "empty"):
+        if kept.refresh.outcome in GOOD:
             times.setdefault(kept.refresh.city, []).append(kept.refresh.refreshed_at)
     lost = []
     for city, at in times.items():

@@ -1,7 +1,9 @@
 """The warehouse that the settings name."""
 
+from dataclasses import asdict
+
 from charging_assets.lake import Lake
-from charging_assets.settings import RedshiftSettings, Settings
+from charging_assets.settings import Settings
 from charging_assets.warehouse.contract import Warehouse
 from charging_assets.warehouse.embedded import EmbeddedWarehouse
 
@@ -14,23 +16,7 @@ def warehouse_of(settings: Settings, lake: Lake) -> Warehouse:
 
         return PostgresWarehouse(settings.postgres_dsn)
     if settings.redshift is not None:
-        return redshift_of(settings.redshift)
+        from charging_assets.warehouse.redshift import RedshiftConfig, RedshiftWarehouse  # noqa: PLC0415
+
+        return RedshiftWarehouse(RedshiftConfig(**asdict(settings.redshift)))
     return EmbeddedWarehouse(lake)
-
-
-def redshift_of(settings: RedshiftSettings) -> Warehouse:
-    """The Redshift warehouse of the settings."""
-    from charging_assets.warehouse.redshift import RedshiftConfig, RedshiftWarehouse  # noqa: PLC0415
-
-    return RedshiftWarehouse(
-        RedshiftConfig(
-            host=settings.host,
-            port=settings.port,
-            database=settings.database,
-            user=settings.user,
-            password=settings.password,
-            iam_role=settings.iam_role,
-            sslmode=settings.sslmode,
-            sslrootcert=settings.sslrootcert,
-        )
-    )

@@ -18,7 +18,7 @@ from charging_assets.defs.checks import require_passed
 from charging_assets.defs.metadata import asset_spec
 from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.inputs import undated_inputs
-from charging_assets.derive.pois import poi_tables
+from charging_assets.derive.pois import GOOD, poi_tables
 from charging_assets.derive.station_pois import StationPois, current_pois, station_pois
 from charging_assets.lake import KeptRefresh, Kind, Lake, Refresh
 from charging_assets.model.tables.poi import DISTANCES_M
@@ -37,20 +37,16 @@ POI_TABLES = ("poi", "rejected_pois", "poi_refresh_log")
 STATION_TABLES = ("mapping_poi_cs", "station_poi_features")
 
 
-def _spec(name: str, how: str, cadence: str, kinds: set[str]) -> dg.AssetSpec:
-    return asset_spec(name, how=how, cadence=cadence, kinds=kinds)
-
-
 @dg.multi_asset(
     name="raw_pois",
     specs=[
-        _spec(
+        asset_spec(
             "raw_pois",
-            "Asks Overpass for each city, one after the other (or reads the extract that CHARGING_ASSETS_OSM_PBF "
+            how="Asks Overpass for each city, one after the other (or reads the extract that CHARGING_ASSETS_OSM_PBF "
             "names), and keeps what came, city by city. Public servers are shared: once a month is enough. Where the "
             "lake is simulated it asks nobody and reports what the simulation has put there.",
-            "month",
-            {"python", "openstreetmap"},
+            cadence="month",
+            kinds={"python", "openstreetmap"},
         )
     ],
     pool="openstreetmap",
@@ -70,7 +66,7 @@ def raw_pois(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[
         log = context.log.info if one.refresh.outcome == "ok" else context.log.warning
         log("%s%s", said, f" ({one.refresh.reason})" if one.refresh.reason else "")
         kept.append(one)
-    good = [one for one in kept if one.refresh.outcome in ("ok", "empty")]
+    good = [one for one in kept if one.refresh.outcome in GOOD]
     if not good:
         raise dg.Failure(
             "Not one city was refreshed; the points of before stay. "
@@ -166,7 +162,7 @@ def _name_of(path_or_url: str) -> str:
     name="pois",
     outs={
         name: dg.AssetOut.from_spec(
-            _spec(name, "Made anew from all refreshes.", "month", {"python", "parquet"}), is_required=True
+            asset_spec(name, how="Made anew from all refreshes.", cadence="month", kinds={"python", "parquet"})
         )
         for name in POI_TABLES
     },
@@ -186,11 +182,11 @@ def pois(lake: LakeResource) -> Iterator[dg.Output[Any]]:
     name="station_pois",
     outs={
         name: dg.AssetOut.from_spec(
-            _spec(
+            asset_spec(
                 name,
-                "Made anew from the stations and the points of interest that there are now; empty without either.",
-                "night",
-                {"python", "parquet"},
+                how="Made anew from the stations and the points of interest that there are now; empty without either.",
+                cadence="night",
+                kinds={"python", "parquet"},
             )
         )
         for name in STATION_TABLES
