@@ -78,6 +78,8 @@ def build(
     lacks of these dates is loaded, if one is set up. The exit code is 1 when a check found an error, or something could
     not be published.
     """
+    from charging_assets.derive.inputs import DERIVED_AGAIN
+
     settings = Settings.from_env()
     dates = _dates(settings, date, first, last)
     lake = open_lake(settings)
@@ -90,7 +92,8 @@ def build(
         )
     dates = [day for day in dates if day in with_raw]
     is_sound = _build(settings, lake, dates, force=force, verbose=verbose)
-    if not (_publish(settings, lake, {*dates, dates[0] - dt.timedelta(days=1)}) and is_sound):
+    derived_again = {dates[0] - dt.timedelta(days=number + 1) for number in range(DERIVED_AGAIN)}
+    if not (_publish(settings, lake, derived_again.union(dates)) and is_sound):
         raise click.exceptions.Exit(1)
 
 
@@ -102,6 +105,8 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force:
     stale, bad = stale_dates(lake, dates), _bad_dates(settings)
     changed = [day for day in dates if force or day in stale or day.isoformat() in bad]
     looking_at_changed = [day for day in dates if day not in changed and not set(window(day)).isdisjoint(changed)]
+    # Their frozen spans may change, and with them what further days are made from; the assets skip what does not.
+    around = [day for day in dates if not set(window(day)).isdisjoint([*changed, *looking_at_changed])]
     if unchanged := [day for day in dates if day not in changed and day not in looking_at_changed]:
         click.echo(f"unchanged: {_in_words(unchanged)}")
     started = time.monotonic()
@@ -113,7 +118,7 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force:
             click.echo(f"made: {', '.join(missing)} in {time.monotonic() - started:.1f} s")
             return not has_errors and not done.is_stopped
         return True
-    affected = sorted([*changed, *looking_at_changed])
+    affected = sorted({*changed, *around})
     done = build_dates(settings, affected, skip_unchanged=not force, verbose=verbose)
     # Unchanged dates within the range were skipped, and the day before the first one may have been derived again.
     _print_tables([event for event in done.made if event.partition in (None, *map(str, changed))])

@@ -30,6 +30,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "check_current_status": ("current_status",),
     "check_flattened": FLATTENED,
     "check_feed_health": ("feed_health", "frozen_spans"),
+    "check_occupancy": ("status_intervals", "charging_events", "utilization_hourly", "kpi_daily"),
+    "check_periods": ("kpi_monthly", "usage_profile"),
     "check_dimensions": (
         "charging_station",
         "charging_point",

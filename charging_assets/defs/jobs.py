@@ -7,6 +7,7 @@ import dagster as dg
 from charging_assets.defs.assets.dimensions import calendar, dimensions
 from charging_assets.defs.assets.flattened import flatten
 from charging_assets.defs.assets.health import feed_health
+from charging_assets.defs.assets.occupancy import occupancy, periods
 from charging_assets.defs.assets.pois import pois, raw_pois, station_pois_asset
 from charging_assets.defs.assets.raw import POLL_JOB, current_status, raw_snapshots
 from charging_assets.settings import Settings
@@ -31,15 +32,15 @@ check_polls = dg.define_asset_job(
 
 build_query_date = dg.define_asset_job(
     "build_query_date",
-    dg.AssetSelection.assets(flatten, feed_health),
+    dg.AssetSelection.assets(flatten, feed_health, occupancy),
     description="Builds the dated tables of a query date from its raw answers, without polling, and checks them.",
 )
 
 refresh_dimensions = dg.define_asset_job(
     "refresh_dimensions",
-    dg.AssetSelection.assets(dimensions, calendar, station_pois_asset),
-    description="Makes stations, points and connectors, their histories, the calendar and what stands around the "
-    "stations from all days, and checks them.",
+    dg.AssetSelection.assets(dimensions, calendar, station_pois_asset, periods),
+    description="Makes what is of all days: stations, points and connectors, their histories, the calendar, what "
+    "stands around the stations, KPIs by month and the profile of the week. Checks them.",
 )
 
 refresh_pois = dg.define_asset_job(
@@ -66,4 +67,5 @@ check_warehouse = dg.define_asset_job(
 
 def build_config(*, skip_unchanged: bool) -> dict[str, Any]:
     """Run config of `build_query_date`."""
-    return {"ops": {name: {"config": {"skip_unchanged": skip_unchanged}} for name in ("flatten", "feed_health")}}
+    built = (flatten, feed_health, occupancy)
+    return {"ops": {asset.op.name: {"config": {"skip_unchanged": skip_unchanged}} for asset in built}}

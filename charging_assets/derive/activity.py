@@ -101,7 +101,7 @@ def read_day(lake: Lake, query_date: dt.date) -> DayActivity:
     hours = (end - start) // _HOUR_S
     log = lake.read("poll_log", query_date, _POLLS)
     feeds = feeds_in(log)
-    times, interval_s = _intervals(log, feeds)
+    times, interval_s = intervals_of(log, feeds)
     sights = _Sights(lake.read("status_chargingpoints", query_date, _FACTS), feeds)
     first = np.flatnonzero(sights.is_first)
     last = np.append(first[1:], len(sights.time))[: len(first)] - 1
@@ -204,6 +204,14 @@ def seconds(column: pa.ChunkedArray) -> Ints:
     return np.asarray(column.cast(pa.int64()).to_numpy() // 1_000_000, np.int64)
 
 
+def intervals_of(log: pa.Table, feeds: list[Feed]) -> tuple[Ints, Floats]:
+    """All query times, sorted; and the interval in force, shape (feeds, times), 0 where a feed was not asked."""
+    times, at = np.unique(seconds(log["query_time"]), return_inverse=True)
+    interval = np.zeros((len(feeds), len(times)))
+    interval[feed_codes(log, feeds), at] = log["interval_s"].to_numpy()
+    return times, interval
+
+
 def _polls_of(day: DayActivity, feed: Feed) -> Ints:
     code = bisect_left(day.feeds, feed)
     if day.feeds[code : code + 1] != [feed]:
@@ -252,11 +260,3 @@ class _Sights:
     def is_of(self, *names: str) -> Flags:
         """Whether the status is of one of these classes."""
         return np.isin(self._class, [code for code, name in enumerate(self._classes) if name in names])
-
-
-def _intervals(log: pa.Table, feeds: list[Feed]) -> tuple[Ints, Floats]:
-    """All query times, sorted; and the interval in force, shape (feeds, times), 0 where a feed was not asked."""
-    times, at = np.unique(seconds(log["query_time"]), return_inverse=True)
-    interval = np.zeros((len(feeds), len(times)))
-    interval[feed_codes(log, feeds), at] = log["interval_s"].to_numpy()
-    return times, interval

@@ -8,6 +8,7 @@ from sqlalchemy import Double, Integer, Table
 
 from charging_assets.model.statuses import STATUS_CLASSES
 from charging_assets.model.tables.master import POWER_CLASSES, STATES
+from charging_assets.model.tables.occupancy import POI_FAMILIES, POI_OUTCOMES, SCOPES
 from charging_assets.model.tables.poi import REFRESH_OUTCOMES
 from charging_assets.model.tables.trust import FEED_STATES, FREEZE_KINDS
 
@@ -22,6 +23,9 @@ _ACCEPTED: dict[str, tuple[str, ...]] = {
     "freeze_kind": FREEZE_KINDS,
     "kind": FREEZE_KINDS,
     "public_holiday.state": STATES,
+    "scope": SCOPES,
+    "poi_effect.outcome": POI_OUTCOMES,
+    "family": POI_FAMILIES,
 }
 """By column, or by table and column."""
 
@@ -35,6 +39,25 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "weekday": (1, 7),
     "minute_of_week": (0, 7 * 24 * 60 - 1),
     "http_status": (100, 599),
+    "hour_local": (0, 23),
+    **dict.fromkeys(
+        (
+            "coverage",
+            "utilization",
+            "utilization_available",
+            "availability",
+            "uptime",
+            "free_on_arrival",
+            "peak_utilization",
+            "simultaneity",
+            "open_utilization",
+            "uptime_12m",
+            "uptime_12m_coverage",
+            "p_value",
+        ),
+        (0, 1),
+    ),
+    "skill": (float("-inf"), 1),
 }
 """By column; what else has a unit is not negative, and a share is at most 1."""
 

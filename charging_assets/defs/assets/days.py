@@ -1,20 +1,32 @@
 """What all assets have in common that make several tables of a query date at once."""
 
 import datetime as dt
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
+import pyarrow as pa
+from dagster_shared.utils.warnings import BetaWarning
 from pydantic import Field
 
-from charging_assets.defs.checks import bad_partitions
+from charging_assets.defs.checks import bad_partitions, require_passed
 from charging_assets.defs.io_managers import Published
-from charging_assets.defs.metadata import PREVIEW_OF, preview
+from charging_assets.defs.metadata import PREVIEW_OF, partition_metadata, preview
 from charging_assets.defs.partitions import query_date
-from charging_assets.derive.inputs import Inputs
+from charging_assets.derive.inputs import DAYS_AFTER, DAYS_BEFORE, Inputs, window
 from charging_assets.lake import Lake, PartitionInfo
+from charging_assets.model.tables import made_from, table
 from charging_assets.progress import advance
 
 Outputs = Iterator[dg.Output[list[tuple[str, Published]]]]
+
+with warnings.catch_warnings():
+    # The first days have none before them, and the last none after: nothing but this parameter allows for that.
+    warnings.filterwarnings("ignore", ".*allow_nonexistent_upstream_partitions", BetaWarning)
+    WINDOW = dg.TimeWindowPartitionMapping(
+        start_offset=-DAYS_BEFORE, end_offset=DAYS_AFTER, allow_nonexistent_upstream_partitions=True
+    )
+    """The days that a derived table of a day is made from."""
 
 
 class BuildConfig(dg.Config):
@@ -58,6 +70,60 @@ def build_days(
         advance(f"days of {tables[0]} built", number, len(context.partition_keys))
     for name in tables:
         yield dg.Output(published[name], output_name=name)
+
+
+def build_derived_days(
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    lake: Lake,
+    tables: Sequence[str],
+    make: Callable[[dt.date, Sequence[str]], Mapping[str, pa.Table]],
+    *,
+    days_again: int,
+) -> Outputs:
+    """Build tables that are made from the days around theirs, for each partition of the run.
+
+    What an earlier day tells may change with it, so the days right before the first one are derived again where that is
+    so. Dates for which a day that must not be read would have to be read stay as they are, and fail the step at its
+    end.
+
+    Args:
+        context: of the run.
+        config: of the asset.
+        lake: where the tables are.
+        tables: that are made together.
+        make: the tables of these names of a date.
+        days_again: how many days before the first date may have become stale by it.
+    """
+    upstream = made_from(table(tables[0]))
+    flattened, there = set(lake.partitions("poll_log")), set(lake.partitions(tables[0]))
+    dates = [query_date(key) for key in context.partition_keys]
+    before = [dates[0] - dt.timedelta(days=number) for number in range(days_again, 0, -1)]
+    again = [date for date in before if date in there and not Inputs(lake).is_current(tables, date)]
+    read = {date for each in again + dates for date in window(each)} & flattened
+    bad = {query_date(str(key)) for key in bad_partitions(context.instance, upstream, sorted(map(str, read)))}
+
+    def build(date: dt.date, names: Sequence[str]) -> Mapping[str, Published]:
+        inputs = Inputs(lake).fingerprint(tables[0], date)
+        made = make(date, names)
+        return {name: published(lake, lake.write(name, date, made[name], inputs)) for name in names}
+
+    def build_and_report(date: dt.date) -> None:
+        for name, part in build(date, tables).items():
+            if part.info is not None:
+                metadata = partition_metadata(part.info, lake.location(name, date), part.preview)
+                context.log_event(dg.AssetMaterialization(name, partition=date.isoformat(), metadata=metadata))
+
+    for date in again:
+        if bad.isdisjoint(window(date)):
+            build_and_report(date)
+    if bad:
+        for date in dates:
+            if date in flattened and bad.isdisjoint(window(date)):
+                build_and_report(date)
+        of_dates = {each for date in dates for each in window(date)} & bad
+        require_passed(context.instance, upstream, sorted(map(str, of_dates)))
+    yield from build_days(context, config, lake, tables, flattened, build)
 
 
 def published(lake: Lake, info: PartitionInfo) -> Published:

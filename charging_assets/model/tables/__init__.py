@@ -14,7 +14,7 @@ from charging_assets.model.tables.declare import METADATA
 
 # Importing them declares their tables, in the order of the data dictionary.
 # isort: off
-from charging_assets.model.tables import raw, status, master, poi, trust  # noqa: F401
+from charging_assets.model.tables import raw, status, master, poi, trust, occupancy  # noqa: F401
 # isort: on
 
 __all__ = ["METADATA", "SCHEMA_VERSION", "is_dated", "key_of", "made_from", "table"]

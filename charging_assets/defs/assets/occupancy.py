@@ -1,0 +1,79 @@
+"""What charging points were doing, day by day, and what follows from it for months, hours of the week and places."""
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from charging_assets.calendar import is_closed
+from charging_assets.defs.assets.days import WINDOW, BuildConfig, Outputs, build_derived_days, published
+from charging_assets.defs.checks import require_passed
+from charging_assets.defs.metadata import asset_spec
+from charging_assets.defs.partitions import DAILY
+from charging_assets.defs.resources import LakeResource
+from charging_assets.derive.inputs import DAYS_AFTER, DAYS_BEFORE, DERIVED_AGAIN, undated_inputs
+from charging_assets.derive.occupancy.day import TABLES, OccupancyMaker
+from charging_assets.model.tables import made_from, table
+from charging_assets.settings import Settings
+
+PERIOD_TABLES = ("kpi_monthly", "usage_profile")
+
+
+@dg.multi_asset(
+    name="occupancy",
+    outs={
+        name: dg.AssetOut.from_spec(
+            asset_spec(
+                name,
+                how=f"Made with {', '.join(f'`{other}`' for other in TABLES if other != name)} from {DAYS_BEFORE} days "
+                f"before to {DAYS_AFTER} day after its query date, as far as they are built: what happens around "
+                "midnight is known only on the next day, and freezes of a day only after it. So building a day makes "
+                "those of the two days before again where something has changed.",
+                cadence="day",
+                kinds={"python", "parquet"},
+            ),
+            is_required=False,
+        )
+        for name in TABLES
+    },
+    deps=[dg.AssetDep(name, partition_mapping=WINDOW) for name in made_from(table(TABLES[0]))],
+    can_subset=True,
+    partitions_def=DAILY,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def occupancy(context: dg.AssetExecutionContext, config: BuildConfig, lake: LakeResource) -> Outputs:
+    """Make intervals, events, hours and KPIs of each query date."""
+    opened = lake.open()
+    maker = OccupancyMaker(opened)
+
+    def make(date: dt.date, tables: Sequence[str]) -> Mapping[str, pa.Table]:
+        made = maker.make(date, is_closed=is_closed(date))
+        return {name: getattr(made, name) for name in tables}
+
+    yield from build_derived_days(context, config, opened, TABLES, make, days_again=DERIVED_AGAIN)
+
+
+@dg.multi_asset(
+    name="periods",
+    outs={
+        name: dg.AssetOut.from_spec(
+            asset_spec(name, how="Made anew from all days there are.", cadence="night", kinds={"duckdb", "parquet"})
+        )
+        for name in PERIOD_TABLES
+    },
+    deps=sorted({upstream for name in PERIOD_TABLES for upstream in made_from(table(name))}),
+)
+def periods(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[Any]]:
+    """Sum days up to months and to the hours of the week."""
+    # Imported when asked for, as in the other assets of DuckDB: loading the definitions does without it.
+    from charging_assets.derive.occupancy.periods import kpi_monthly, usage_profile  # noqa: PLC0415
+
+    opened, active_days = lake.open(), Settings.from_env().active_days
+    for name, make in {"kpi_monthly": kpi_monthly, "usage_profile": usage_profile}.items():
+        for upstream in made_from(table(name)):
+            dates = opened.partitions(upstream)
+            require_passed(context.instance, [upstream], [date.isoformat() for date in dates])
+        inputs = undated_inputs(opened, name, active_days)
+        yield dg.Output(published(opened, opened.write(name, None, make(opened), inputs)), output_name=name)
