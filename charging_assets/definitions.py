@@ -29,7 +29,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         asset_checks=build_checks(),
         jobs=[
             *(jobs.poll_chargecloud, jobs.check_polls, jobs.build_query_date),
-            *(jobs.refresh_dimensions, jobs.refresh_pois, housekeeping),
+            *(jobs.refresh_dimensions, jobs.refresh_pois, jobs.make_reports, housekeeping),
         ],
         schedules=build_schedules(settings),
         sensors=build_sensors(settings),

@@ -1,6 +1,7 @@
-"""A small lake on which every check passes but one, and how to damage it past the lake's own checks.
+"""A small lake on which every check passes but two, and how to damage it past the lake's own checks.
 
-`DAY` is a healthy day; on `FROZEN_DAY` a feed is frozen, which the check `frozen_feeds` says.
+`DAY` is a healthy day, of a poll every eight hours; on `FROZEN_DAY` a feed is frozen and polls end soon after midnight,
+which the checks `frozen_feeds` and `coverage` say.
 """
 
 import datetime as dt
@@ -14,6 +15,9 @@ import pyarrow.parquet as pq
 from charging_assets.calendar import day_bounds
 from charging_assets.derive.calendar_tables import public_holidays, time_table
 from charging_assets.derive.dimensions import dimensions
+from charging_assets.derive.inputs import undated_inputs
+from charging_assets.derive.occupancy.day import TABLES, OccupancyMaker
+from charging_assets.derive.occupancy.periods import kpi_monthly, usage_profile
 from charging_assets.derive.pois import poi_tables
 from charging_assets.derive.station_pois import station_pois
 from charging_assets.flatten.current import current_status
@@ -27,10 +31,13 @@ from charging_assets_tests.raw_days import make_raw_poll
 
 WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY, TODAY = (dt.date(2026, 3, day) for day in (4, 10, 11, 12, 13))
 POLLS = 3
+_INTERVAL_S = {WEEK_BEFORE: 8 * 3600, DAY_BEFORE: 8 * 3600, DAY: 8 * 3600, FROZEN_DAY: 600, TODAY: 600}
 NOW = day_bounds(TODAY)[0] + dt.timedelta(minutes=25)
 """Five minutes after the last poll."""
 
 _POINTS = 250
+_CHARGING, _CHARGING_OVER_NIGHT, _BROKEN = range(10, 90), range(90, 94), 94
+"""Points of bonn."""
 
 
 def make_sound_lake(folder: Path) -> Lake:
@@ -38,8 +45,9 @@ def make_sound_lake(folder: Path) -> Lake:
     lake = Lake(str(folder / "lake"), folder / "home")
     for date in (WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY, TODAY):
         for number in range(POLLS):
-            time = day_bounds(date)[0] + number * dt.timedelta(minutes=10)
-            make_raw_poll(lake, time, {"bonn": _bonn(date), "koeln": _koeln()})
+            time = day_bounds(date)[0] + number * dt.timedelta(seconds=_INTERVAL_S[date])
+            bodies = {"bonn": _bonn(date, number), "koeln": _koeln()}
+            make_raw_poll(lake, time, bodies, interval_s=_INTERVAL_S[date])
     for date in (WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY):
         for staged in flatten_day(lake, date).values():
             lake.publish(staged)
@@ -51,8 +59,43 @@ def make_sound_lake(folder: Path) -> Lake:
     lake.write("current_status", None, current_status(lake, NOW))
     lake.write("time", None, time_table(lake))
     lake.write("public_holiday", None, public_holidays(WEEK_BEFORE, DAY))
+    add_occupancy(lake)
     _add_pois(lake)
+    lake.write("poi_effect", None, _poi_effect())
     return lake
+
+
+def add_occupancy(lake: Lake) -> None:
+    """Make the tables of occupancy of all days, and those of months and weeks."""
+    maker = OccupancyMaker(lake)
+    for date in (WEEK_BEFORE, DAY_BEFORE, DAY, FROZEN_DAY):
+        made = maker.make(date, is_closed=True)
+        for name in TABLES:
+            lake.write(name, date, getattr(made, name), "made up")
+    for name, rows in {"kpi_monthly": kpi_monthly(lake), "usage_profile": usage_profile(lake)}.items():
+        lake.write(name, None, rows, undated_inputs(lake, name, active_days=2))
+
+
+def _poi_effect() -> pa.Table:
+    """What a model might have said, of places of which there are too few here to make one."""
+    found: dict[str, Any] = {
+        "outcome": "events",
+        "rate_ratio": 1.4,
+        "rate_ratio_low": 1.1,
+        "rate_ratio_high": 1.7,
+        "p_value": 0.01,
+        "is_finding": True,
+        "points": 200,
+        "points_with": 80,
+        "stations": 150,
+        "point_days": 600.0,
+        "family": "negative_binomial",
+        "skill": 0.02,
+        "first_date": WEEK_BEFORE,
+        "last_date": FROZEN_DAY,
+        "reference": "none within the radius",
+    }
+    return table_of("poi_effect", [{**found, "term": term} for term in ("poi:fuel", "poi:gastronomy")])
 
 
 def _add_pois(lake: Lake) -> None:
@@ -82,9 +125,9 @@ def _pois_of_bonn() -> list[Feature]:
     ]
 
 
-def _bonn(date: dt.date) -> bytes:
+def _bonn(date: dt.date, number: int) -> bytes:
     """One EVSE of 251 is rejected. On `DAY` the last station, point and connector become something else."""
-    points = [location(str(1000 + n), [evse(f"DE*BN*E{n:03d}")]) for n in range(_POINTS)]
+    points = [location(str(1000 + n), [evse(f"DE*BN*E{n:03d}", _status(n, number))]) for n in range(_POINTS)]
     changed = date >= DAY
     points[-1]["name"] = "New name" if changed else "Old name"
     last = points[-1]["evses"][0]
@@ -92,6 +135,12 @@ def _bonn(date: dt.date) -> bytes:
     last["connectors"][0]["max_power"] = 11 if changed else 22
     nameless = {**evse(None, connectors=[]), "uid": None}
     return answer(*points, location("2000", [nameless]))
+
+
+def _status(point: int, number: int) -> str:
+    """Of a point of bonn at a poll of a day: some charge at the second one, and some over midnight."""
+    is_charging = point in _CHARGING if number == 1 else point in _CHARGING_OVER_NIGHT
+    return "CHARGING" if is_charging else "OUTOFORDER" if point == _BROKEN else "AVAILABLE"
 
 
 def _koeln() -> bytes:

@@ -9,7 +9,19 @@ from typing import Any
 import click
 
 from charging_assets import __version__
-from charging_assets.cli import compact, demo, doctor, environment, imports, publishing, runs, simulate, sql
+from charging_assets.cli import (
+    compact,
+    demo,
+    doctor,
+    environment,
+    explain,
+    imports,
+    publishing,
+    report,
+    runs,
+    simulate,
+    sql,
+)
 from charging_assets.settings import SettingsError
 
 
@@ -46,7 +58,7 @@ def main() -> None:
 
 for _command in (
     *(demo.demo, doctor.doctor, runs.poll, runs.build, sql.sql, sql.export),
-    *(publishing.migrate, publishing.publish),
+    *(report.report, explain.explain, publishing.migrate, publishing.publish),
     *(imports.import_raw, compact.compact, simulate.simulate, environment.dagster_home),
 ):
     main.add_command(_command)

@@ -75,9 +75,10 @@ def build(
 
     Runs the job build_query_date, once for all dates, and then refresh_dimensions; the UI shows them like any other
     run. A date is left alone when its tables were made from the same inputs by the same version. What the warehouse
-    lacks of these dates is loaded, if one is set up. The exit code is 1 when a check found an error, or something could
-    not be published.
+    lacks of these dates is loaded, if one is set up. Figures of published reports that are others by now are named. The
+    exit code is 1 when a check found an error, or something could not be published.
     """
+    from charging_assets.cli.report import print_changed_figures
     from charging_assets.derive.inputs import DERIVED_AGAIN
 
     settings = Settings.from_env()
@@ -93,6 +94,7 @@ def build(
     dates = [day for day in dates if day in with_raw]
     is_sound = _build(settings, lake, dates, force=force, verbose=verbose)
     derived_again = {dates[0] - dt.timedelta(days=number + 1) for number in range(DERIVED_AGAIN)}
+    print_changed_figures(lake, derived_again.union(dates))
     if not (_publish(settings, lake, derived_again.union(dates)) and is_sound):
         raise click.exceptions.Exit(1)
 

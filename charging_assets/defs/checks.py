@@ -32,6 +32,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "check_feed_health": ("feed_health", "frozen_spans"),
     "check_occupancy": ("status_intervals", "charging_events", "utilization_hourly", "kpi_daily"),
     "check_periods": ("kpi_monthly", "usage_profile"),
+    "check_poi_effect": ("poi_effect",),
     "check_dimensions": (
         "charging_station",
         "charging_point",

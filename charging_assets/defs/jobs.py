@@ -7,9 +7,10 @@ import dagster as dg
 from charging_assets.defs.assets.dimensions import calendar, dimensions
 from charging_assets.defs.assets.flattened import flatten
 from charging_assets.defs.assets.health import feed_health
-from charging_assets.defs.assets.occupancy import occupancy, periods
+from charging_assets.defs.assets.occupancy import occupancy, periods, poi_effect_asset
 from charging_assets.defs.assets.pois import pois, raw_pois, station_pois_asset
 from charging_assets.defs.assets.raw import POLL_JOB, current_status, raw_snapshots
+from charging_assets.defs.assets.reports import reports
 from charging_assets.settings import Settings
 
 _CHECKS_OF_POLLS = dg.AssetSelection.checks_for_assets(raw_snapshots, current_status)
@@ -38,15 +39,21 @@ build_query_date = dg.define_asset_job(
 
 refresh_dimensions = dg.define_asset_job(
     "refresh_dimensions",
-    dg.AssetSelection.assets(dimensions, calendar, station_pois_asset, periods),
+    dg.AssetSelection.assets(dimensions, calendar, station_pois_asset, periods, poi_effect_asset),
     description="Makes what is of all days: stations, points and connectors, their histories, the calendar, what "
-    "stands around the stations, KPIs by month and the profile of the week. Checks them.",
+    "stands around the stations and goes along with their use, KPIs by month, the profile of the week. Checks them.",
 )
 
 refresh_pois = dg.define_asset_job(
     "refresh_pois",
     dg.AssetSelection.assets(raw_pois, pois, station_pois_asset),
     description="Asks OpenStreetMap for points of interest, keeps what came, and matches them with the stations.",
+)
+
+make_reports = dg.define_asset_job(
+    "make_reports",
+    dg.AssetSelection.assets(reports),
+    description="Makes the reports of a month, by city, station, operator and power class.",
 )
 
 _PUBLISHED = dg.AssetSelection.groups("warehouse")

@@ -31,6 +31,7 @@ CHECK_JOB = "check_polls"
 BUILD_JOB = "build_query_date"
 DIMENSIONS_JOB = "refresh_dimensions"
 POIS_JOB = "refresh_pois"
+REPORTS_JOB = "make_reports"
 HOUSEKEEPING_JOB = "housekeeping"
 
 NIGHT_TAG = "night"
@@ -65,6 +66,7 @@ def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
         night_schedule(settings.first_date),
         dimensions_schedule(),
         pois_schedule(),
+        reports_schedule(settings.first_date),
         housekeeping_schedule(),
     ]
 
@@ -242,6 +244,27 @@ def pois_schedule() -> dg.ScheduleDefinition:
         if context.instance.get_runs_count(dg.RunsFilter(job_name=POIS_JOB, statuses=UNFINISHED)):
             return dg.SkipReason("it is still at work since the last time")
         return dg.RunRequest(run_key=compact_text(context.scheduled_execution_time))
+
+    return schedule
+
+
+def reports_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
+    """The schedule that makes the reports of the month that is over. However late a tick comes, it is useful."""
+
+    @dg.schedule(
+        job_name=REPORTS_JOB,
+        name="reports_schedule",
+        # What the last day of a month tells is known for good on the third: see `derive.inputs.DERIVED_AGAIN`.
+        cron_schedule="30 6 3 * *",
+        execution_timezone="Europe/Berlin",
+        description="Makes the reports of the last month, on the third of each month.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext, lake: LakeResource) -> dg.RunRequest | dg.SkipReason:
+        end = query_date_of(context.scheduled_execution_time).replace(day=1)
+        month = (end - dt.timedelta(days=1)).replace(day=1)
+        if not any(max(month, first_date) <= date < end for date in lake.open().partitions("kpi_daily")):
+            return dg.SkipReason(f"no day of {month:%Y-%m} is built")
+        return dg.RunRequest(run_key=month.isoformat(), partition_key=month.isoformat())
 
     return schedule
 

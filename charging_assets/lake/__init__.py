@@ -9,6 +9,7 @@ from charging_assets.lake.lake import Lake
 from charging_assets.lake.partition_file import PartitionFile
 from charging_assets.lake.poi_archive import KeptRefresh, PoiArchive, Refresh
 from charging_assets.lake.raw_files import RawRow, fingerprint_of
+from charging_assets.lake.report_archive import PublishedReport, Question, ReportArchive
 from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter, StoredPartition
 
 __all__ = [
@@ -22,8 +23,11 @@ __all__ = [
     "PartitionInfo",
     "PartitionKey",
     "PoiArchive",
+    "PublishedReport",
+    "Question",
     "RawRow",
     "Refresh",
+    "ReportArchive",
     "SchemaMismatch",
     "StageWriter",
     "StagedPartition",

@@ -17,6 +17,7 @@ from charging_assets.lake.errors import LakeChanged, LakeError, explained
 from charging_assets.lake.partition_file import PartitionFile
 from charging_assets.lake.poi_archive import PoiArchive
 from charging_assets.lake.raw import RawArchive
+from charging_assets.lake.report_archive import ReportArchive
 from charging_assets.lake.staging import stage_file
 from charging_assets.lake.store import Entry, store_at
 from charging_assets.lake.tables import (
@@ -59,6 +60,7 @@ class Lake:
     Attributes:
         raw: the answers as they came.
         pois: what OpenStreetMap gave, refresh by refresh.
+        reports: what was published, as it was.
     """
 
     def __init__(self, uri: str, home: Path) -> None:
@@ -68,6 +70,7 @@ class Lake:
         self._staging_dir = home / "staging" if uri.startswith("s3://") else Path(uri) / ".staging"
         self.raw = RawArchive(self._store, home / "spool", self._staging_dir, uri)
         self.pois = PoiArchive(self._store, self._staging_dir)
+        self.reports = ReportArchive(self._store, self._staging_dir)
 
     def stage(self, table: str, key: PartitionKey) -> StageWriter:
         """Begin a new version of a partition, which nobody sees before `publish`. A context manager.

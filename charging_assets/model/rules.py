@@ -64,7 +64,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 def words_of(declared: Table) -> dict[str, tuple[str, ...]]:
     """By column, the only words that may be in it."""
-    names = {col.name: (f"{declared.name}.{col.name}", col.name) for col in declared.columns}
+    names = {col.name: (col.name, f"{declared.name}.{col.name}") for col in declared.columns}
     return {name: _ACCEPTED[key] for name, keys in names.items() for key in keys if key in _ACCEPTED}
 
 
@@ -72,7 +72,7 @@ def bounds_of(declared: Table) -> dict[str, tuple[float, float]]:
     """By column, the least and the most that its numbers may be."""
     bounds = {}
     for col in declared.columns:
-        if col.name in _BOUNDS:
+        if col.name in _BOUNDS and isinstance(col.type, Integer | Double):
             bounds[col.name] = _BOUNDS[col.name]
         elif col.name.endswith("_share"):
             bounds[col.name] = (0.0, 1.0)

@@ -8,6 +8,7 @@ from charging_assets.model.tables import METADATA, is_dated, table
 from charging_assets.quality.declared import declared_checks
 from charging_assets.quality.feeds import feed_checks
 from charging_assets.quality.master import master_checks
+from charging_assets.quality.occupancy import occupancy_checks
 from charging_assets.quality.partition import Partition
 from charging_assets.quality.pois import poi_checks
 from charging_assets.quality.polls import poll_checks
@@ -19,6 +20,7 @@ CHECKS: tuple[Check, ...] = (
     *feed_checks(),
     *master_checks(),
     *poi_checks(),
+    *occupancy_checks(),
 )
 """Every check, once; the graph's specs derive from it."""
 

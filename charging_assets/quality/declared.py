@@ -28,8 +28,33 @@ _IN_ORDER = (
     ("freeze_start", "freeze_end"),
     ("since", "query_time"),
     ("query_time", "as_of"),
+    ("first_date", "last_date"),
+    ("gap_s", "duration_s"),
+    ("energy_kwh_low", "energy_kwh"),
+    ("energy_kwh", "energy_kwh_high"),
+    ("rate_ratio_low", "rate_ratio"),
+    ("rate_ratio", "rate_ratio_high"),
+    ("duration_p50_s", "duration_p90_s"),
+    ("open_occupied_s", "open_observed_s"),
+    ("station_polls_free", "station_polls_working"),
+    ("station_polls_full", "station_polls_working"),
+    ("station_polls_working", "station_polls"),
+    ("points_observed", "points"),
+    ("points_with", "points"),
+    ("stations", "points"),
+    ("days_observed", "days"),
+    ("overstays", "events"),
+    ("censored_events", "events"),
+    ("suspicious_events", "events"),
 )
 """Pairs of columns of which the first is at most the second, where a table has both."""
+
+_OF_THE_DAY = ("query_date", "query_time", "first_seen", "last_seen", "start_time", "end_time", "hour_utc")
+_NOT_OF_THE_DAY = {
+    "charging_events": ("start_time", "end_time"),
+}
+"""Times that may lie on other days than that of their partition: an event begins up to 7 days before, and one whose end
+was not seen may reach over midnight."""
 
 
 def declared_checks(name: str) -> Iterator[Check]:
@@ -55,7 +80,7 @@ def declared_checks(name: str) -> Iterator[Check]:
     if known := ", ".join(_known_of(declared)):
         yield Check(name, "known_words", f"All words of the sources in {known} are known.", _known_words)
     if bounds_of(declared) or _pairs_of(declared):
-        yield Check(name, "bounds", "Numbers are within their bounds, and times in order.", _bounds)
+        yield Check(name, "bounds", "Numbers are within their bounds and in order, and so are times.", _bounds)
 
 
 def _known_of(declared: Table) -> list[str]:
@@ -131,7 +156,7 @@ def _query_date(partition: Partition, name: str) -> Verdict:
     wrong = []
     for col in table(name).columns:
         # When something was requested, received or frozen may lie beyond midnight.
-        if col.name not in {"query_date", "query_time", "first_seen", "last_seen", "start_time", "end_time"}:
+        if col.name not in _OF_THE_DAY or col.name in _NOT_OF_THE_DAY.get(name, ()):
             continue
         low, high = profile.bounds.get(col.name, (None, None))
         if low is None:

@@ -1,5 +1,5 @@
-"""What people look at: pictures made from the tables of the lake.
+"""What people look at: reports, pictures and exports made from the tables of the lake.
 
-Belongs here: which figures a report shows and how it is drawn. Does not belong here: how the figures' tables are made
-(`flatten`).
+Belongs here: which figures a report shows, how it is drawn and written, and where a figure comes from. Does not belong
+here: how the figures' tables are made (`flatten`, `derive`).
 """

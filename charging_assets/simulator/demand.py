@@ -81,7 +81,7 @@ class Demand:
         minutes = np.array([_mean_minutes(family) for family in (SLOW, NORMAL, RAPID)])[self.family]
         aim = np.array([_AIM[power] for power in points.power.tolist()])
         share = np.minimum(aim * points.popularity, _MOST)
-        self.rate = share / (1 - share) / (minutes / 60)
+        self.rate = share / (1 - share) / (minutes / 60) * points.demand
         self._states = sorted({town.city.state for town in world.towns})
         state = np.array([self._states.index(town.city.state) for town in world.towns])
         is_metropolis = np.array([town.city.population >= METROPOLIS for town in world.towns])

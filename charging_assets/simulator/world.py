@@ -91,6 +91,8 @@ class Points:
     closes: Longs
     popularity: Floats
     """How much busier than others of its power; 1 on average."""
+    demand: Floats
+    """How many times as many people come as would without planted effects (`effects`); 1 without any."""
 
     def __len__(self) -> int:
         return len(self.evse_id)
@@ -219,7 +221,8 @@ class _Lives:
         rng = stream(seed, Stream.POPULARITY)
         popularity = rng.lognormal(0, 0.4, self._stations)[station] * rng.lognormal(0, 0.2, len(evse_id))
         mean = np.exp((0.4**2 + 0.2**2) / 2)
-        return Points(list(evse_id), feed, station, kind, power, opens, closes, popularity / mean)
+        demand = np.ones(len(evse_id))
+        return Points(list(evse_id), feed, station, kind, power, opens, closes, popularity / mean, demand)
 
 
 def _renamed(station: Station, _builder: Builder, rng: np.random.Generator) -> Station:

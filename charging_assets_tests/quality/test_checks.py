@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from charging_assets.calendar import day_bounds
+from charging_assets.derive.occupancy.day import TABLES
 from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Lake, PartitionKey, StoredPartition
 from charging_assets.model.tables import METADATA
@@ -23,10 +24,12 @@ from charging_assets_tests.osm_features import put_refresh
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.sound_lake import (
     DAY,
+    DAY_BEFORE,
     FROZEN_DAY,
     NOW,
     TODAY,
     WEEK_BEFORE,
+    add_occupancy,
     feed_health,
     rewrite,
     table_of,
@@ -34,8 +37,8 @@ from charging_assets_tests.sound_lake import (
 )
 
 NIGHT = dt.timedelta(days=1)
-ALWAYS_FAILING = {(FROZEN_DAY, "feed_health", "frozen_feeds")}
-"""The sound lake has a frozen feed, and is told so."""
+ALWAYS_FAILING = {(FROZEN_DAY, "feed_health", "frozen_feeds"), (FROZEN_DAY, "kpi_daily", "coverage")}
+"""The sound lake has a frozen feed and a day that is hardly observed, and is told so."""
 
 
 def verdicts(lake: Lake, key: PartitionKey, now: dt.datetime = NOW) -> dict[tuple[str, str], Verdict]:
@@ -164,12 +167,44 @@ def without_station(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.not_equal(rows["id_cs"], rows["id_cs"][0]))
 
 
+def of_other_facts(how: Change) -> Damage:
+    """The tables of occupancy, all of them, as they would be of other facts and polls of the day."""
+
+    def damage(lake: Lake) -> None:
+        folder = Path(lake.uri).parent / "other"
+        shutil.copytree(lake.uri, folder)
+        other = Lake(str(folder), folder)
+        for name in ("poll_log", "status_chargingpoints"):
+            rewrite(other, name, DAY, how)
+        add_occupancy(other)
+        for table in (*TABLES, "kpi_monthly", "usage_profile"):
+            for key in other.partitions(table) if table in TABLES else [None]:
+                shutil.copy(other.location(table, key), lake.location(table, key))
+
+    return damage
+
+
+def first_poll(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.equal(rows["query_time"], pc.min(rows["query_time"])))
+
+
+def nobody_charges(rows: pa.Table) -> pa.Table:
+    if "status_cp" not in rows.column_names:
+        return rows
+    every = range(rows.num_rows)
+    rows = with_values(rows, "status_cp", dict.fromkeys(every, "AVAILABLE"))
+    return with_values(rows, "status_class", dict.fromkeys(every, "free"))
+
+
 _UNDATED = tuple(name for name in METADATA.tables if not METADATA.tables[name].info["dated"] and name != "raw_pois")
 _DATED = tuple(name for name in METADATA.tables if name not in _UNDATED and name not in ("raw_snapshots", "raw_pois"))
 _KEYS: dict[str, PartitionKey] = {**dict.fromkeys(_DATED, DAY), **dict.fromkeys(_UNDATED), "frozen_spans": FROZEN_DAY}
 
 UNSAMPLED = 1
 """A row of the mapping that is not measured again, and a station whose rows are not."""
+
+FROZEN_INTERVAL = 1
+"""A row of `status_intervals` that is no observation."""
 
 _NOT_NULL = {
     "status_chargingpoints": "source",
@@ -193,6 +228,13 @@ _NOT_NULL = {
     "poi_refresh_log": "is_used",
     "mapping_poi_cs": "rank_in_category",
     "station_poi_features": "count_50m",
+    "status_intervals": "is_single_poll",
+    "charging_events": "is_single_poll",
+    "utilization_hourly": "source",
+    "kpi_daily": "stations",
+    "kpi_monthly": "days",
+    "usage_profile": "days",
+    "poi_effect": "reference",
 }
 _OUT_OF_BOUNDS: dict[str, tuple[str, dict[int, Any]]] = {
     "poll_log": ("attempts", {0: -1}),
@@ -210,6 +252,12 @@ _OUT_OF_BOUNDS: dict[str, tuple[str, dict[int, Any]]] = {
     "poi_refresh_log": ("features", {0: -1}),
     "mapping_poi_cs": ("radius_m", {UNSAMPLED: -30.0}),
     "station_poi_features": ("nearest_m", {0: -1.0}),
+    "status_intervals": ("n_polls", {0: -1}),
+    "charging_events": ("energy_kwh_low", {0: 21.0}),
+    "kpi_daily": ("station_polls_full", {0: 1000}),
+    "kpi_monthly": ("uptime_12m", {0: 1.1}),
+    "usage_profile": ("days", {0: -1}),
+    "poi_effect": ("rate_ratio_low", {0: 1.5}),
 }
 _NOT_ACCEPTED: dict[str, tuple[str, dict[int, Any]]] = {
     "status_chargingpoints": ("status_class", {7: "busy"}),
@@ -226,6 +274,13 @@ _NOT_ACCEPTED: dict[str, tuple[str, dict[int, Any]]] = {
     "feed_health": ("freeze_kind", {0: "slush"}),
     "frozen_spans": ("kind", {0: "slush"}),
     "poi_refresh_log": ("outcome", {0: "great"}),
+    "status_intervals": ("status_class", {FROZEN_INTERVAL: "busy"}),
+    "charging_events": ("power_class", {0: "AC 0-99"}),
+    "utilization_hourly": ("power_class", {1: "AC 0-99"}),
+    "kpi_daily": ("power_class", {-1: "AC 0-99"}),
+    "kpi_monthly": ("power_class", {-1: "AC 0-99"}),
+    "usage_profile": ("scope", {-1: "zone"}),
+    "poi_effect": ("family", {0: "gauss"}),
 }
 
 DAMAGES: dict[tuple[str, str], Damage] = {
@@ -292,6 +347,29 @@ DAMAGES: dict[tuple[str, str], Damage] = {
     ("mapping_poi_cs", "references"): put("mapping_poi_cs", None, "id_poi", {0: "area/1"}),
     ("mapping_poi_cs", "distances"): put("mapping_poi_cs", None, "distance_m", {0: 29.0}),
     ("station_poi_features", "stations"): change("station_poi_features", None, without_station),
+    ("status_intervals", "overlaps"): shift(
+        "status_intervals", DAY, "start_time", -dt.timedelta(seconds=1), FROZEN_INTERVAL
+    ),
+    ("charging_events", "overlaps"): change("charging_events", DAY, lambda rows: _plus(rows, "duration_s", 60)),
+    ("charging_events", "one_day"): lambda lake: rewrite(
+        lake, "charging_events", DAY_BEFORE, lambda _: lake.read("charging_events", DAY)
+    ),
+    ("charging_events", "suspicious_events"): put(
+        "charging_events", DAY, "is_suspicious", dict.fromkeys(range(5), True)
+    ),
+    # Another hour of the same point makes up for it: the point has as many seconds of each kind.
+    ("utilization_hourly", "bounds"): both(
+        put("utilization_hourly", DAY, "fault_s", {0: -1, 1: 1}),
+        put("utilization_hourly", DAY, "free_s", {0: 3601, 1: 3599}),
+    ),
+    ("utilization_hourly", "hours"): put("utilization_hourly", DAY, "hour_local", {0: 23}),
+    ("utilization_hourly", "intervals"): change("status_intervals", DAY, lambda rows: _plus(rows, "gap_s", 60)),
+    ("utilization_hourly", "references"): put("utilization_hourly", DAY, "id_cs", dict.fromkeys(range(1, 100, 24))),
+    ("kpi_daily", "sums"): change("kpi_daily", DAY, lambda rows: _plus(rows, "events", 1, -1)),
+    ("kpi_daily", "coverage"): of_other_facts(first_poll),
+    ("kpi_daily", "utilization"): of_other_facts(nobody_charges),
+    ("kpi_monthly", "sums"): change("kpi_monthly", None, lambda rows: _plus(rows, "events", 1)),
+    ("usage_profile", "sums"): change("usage_profile", None, lambda rows: _plus(rows, "occupied_s", 60)),
 }
 
 

@@ -15,7 +15,7 @@ from charging_assets.defs.partitions import DAILY
 from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.inputs import DAYS_AFTER, DAYS_BEFORE, DERIVED_AGAIN, undated_inputs
 from charging_assets.derive.occupancy.day import TABLES, OccupancyMaker
-from charging_assets.model.tables import made_from, table
+from charging_assets.model.tables import is_dated, made_from, table
 from charging_assets.settings import Settings
 
 PERIOD_TABLES = ("kpi_monthly", "usage_profile")
@@ -77,3 +77,29 @@ def periods(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[d
             require_passed(context.instance, [upstream], [date.isoformat() for date in dates])
         inputs = undated_inputs(opened, name, active_days)
         yield dg.Output(published(opened, opened.write(name, None, make(opened), inputs)), output_name=name)
+
+
+@dg.multi_asset(
+    name="poi_effect",
+    outs={
+        "poi_effect": dg.AssetOut.from_spec(
+            asset_spec(
+                "poi_effect",
+                how="Estimated anew from the last 365 days there are; without rows where too little is known.",
+                cadence="night",
+                kinds={"python", "parquet"},
+            )
+        )
+    },
+    deps=list(made_from(table("poi_effect"))),
+)
+def poi_effect_asset(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[dg.Output[Any]]:
+    """Estimate what is associated with how much charging points are used."""
+    from charging_assets.derive.poi_effect import poi_effect  # noqa: PLC0415 - it brings statsmodels along
+
+    opened = lake.open()
+    require_passed(context.instance, [name for name in made_from(table("poi_effect")) if not is_dated(table(name))])
+    require_passed(context.instance, ["kpi_daily"], [date.isoformat() for date in opened.partitions("kpi_daily")])
+    inputs = undated_inputs(opened, "poi_effect", Settings.from_env().active_days)
+    part = published(opened, opened.write("poi_effect", None, poi_effect(opened), inputs))
+    yield dg.Output(part, output_name="poi_effect")

@@ -231,8 +231,11 @@ def _kpis(period: str) -> list[Column[Any]]:
         count("max_occupied", "Most points occupied at one poll of the period.", unit="points"),
         _ratio("simultaneity", f"`max_occupied` / `points_observed`. {hidden}"),
         _kwh("energy_kwh", "Estimate of the energy of the events, never billed; null: no event of known power."),
-        _kwh("energy_kwh_low", "Lower end of the estimate's band."),
-        _kwh("energy_kwh_high", "Upper end of the estimate's band."),
+        _kwh(
+            "energy_kwh_low",
+            "Lower end of the estimate's band, as if all events erred the same way: wide as a band of a total.",
+        ),
+        _kwh("energy_kwh_high", "Upper end of the same."),
         _seconds(
             "open_occupied_s", "Point-seconds occupied within opening hours; null: none are known.", nullable=True
         ),
@@ -335,5 +338,5 @@ poi_effect = declare(
     key=("outcome", "term"),
     group="reports",
     dated=False,
-    made_from=("kpi_daily", "station_poi_features"),
+    made_from=("kpi_daily", "charging_point", "charging_station", "station_poi_features"),
 )

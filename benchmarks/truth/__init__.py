@@ -1,0 +1,1 @@
+"""Benchmarks of truth: figures against what is known to have happened."""

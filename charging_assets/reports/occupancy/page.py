@@ -1,0 +1,206 @@
+"""A report as one page of HTML that asks nobody for anything: no script, no font and no picture from elsewhere.
+
+Belongs here: what the page says where; `page.html` is how it looks. Does not belong here: which statements the figures
+allow (`findings`), what is drawn (`plots`), and how figures are worded (`wording`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from charging_assets.model.tables.master import POWER_CLASSES
+from charging_assets.model.tables.occupancy import LEAST_COVERAGE
+from charging_assets.reports.occupancy import wording
+from charging_assets.reports.occupancy.content import Report
+from charging_assets.reports.occupancy.findings import findings, rows_seen
+from charging_assets.reports.occupancy.plots import (
+    DEFINITIONS,
+    WEEKDAY_COLOUR,
+    WEEKEND_COLOUR,
+    Plot,
+    daily_plot,
+    tells_weekends,
+    week_plot,
+)
+from charging_assets.reports.occupancy.provenance import SIMULATED
+from charging_assets.reports.occupancy.wording import NOUNS, called, percent
+
+MOST_ROWS = 25
+"""In the table of all; csv, xlsx and Parquet have every one."""
+_RANKED = 10
+
+_PUBLISHED = (
+    ("Germany, 2023 (BDEW)", 0.125),
+    ("Germany, first half of 2024 (BDEW)", 0.145),
+    ("Germany, second half of 2024 (BDEW)", 0.17),
+    ("28,000 funded points: 2.3 hours a day (Nationale Leitstelle)", 0.096),
+    ("AC points (Charging Radar)", 0.13),
+    ("DC points (Charging Radar)", 0.07),
+)
+"""Utilization as others published it."""
+
+Row = Mapping[str, Any]
+
+
+class Card(NamedTuple):
+    """A figure at a glance."""
+
+    label: str
+    figure: str
+    note: str
+
+
+class Bar(NamedTuple):
+    """A figure beside others of its kind."""
+
+    label: str
+    share: float | None
+    length: float
+    """0 to 1, of the longest."""
+    is_own: bool = False
+    """Whether it is this report's, among others' figures."""
+
+
+def report_page(report: Report) -> str:
+    """The report as HTML, readable on a phone and printable on A4; the same report gives the same page."""
+    import jinja2  # noqa: PLC0415 - the graph imports this module, and only pages need it
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=percent,
+        number=wording.number,
+        duration=wording.duration,
+        energy=wording.energy,
+        energy_band=wording.energy_band,
+        power_class=wording.power_class,
+        called=lambda row: called(row, report),
+    )
+    rows = sorted(report.rows.to_pylist(), key=lambda row: _descending(row["utilization"]))
+    return environment.get_template("page.html").render(
+        report=report,
+        said=report.provenance,
+        total=report.total,
+        title=wording.title(report),
+        period=wording.period(report.first, report.last),
+        nouns=NOUNS[report.by],
+        simulated=SIMULATED,
+        findings=findings(report),
+        cards=_cards(report.total),
+        colours=(WEEKDAY_COLOUR, WEEKEND_COLOUR) if tells_weekends(report) else (),
+        definitions=DEFINITIONS,
+        plots=[_figure(daily_plot(report)), _figure(week_plot(report))],
+        rankings=_rankings(report),
+        powers=sorted(report.by_power.to_pylist(), key=_power_order),
+        rows=rows[:MOST_ROWS],
+        hidden=sum(row["utilization"] is None for row in rows),
+        comparison=_comparison(report),
+        missing={
+            "unpolled": wording.days(report.provenance.unpolled_days),
+            "unbuilt": wording.days(report.provenance.unbuilt_days),
+            "unknown": wording.days(report.provenance.unknown_days),
+        },
+        least_coverage=percent(LEAST_COVERAGE, 0),
+    )
+
+
+def _cards(total: Row) -> list[Card]:
+    coverage = total["coverage"]
+    hidden = f"not shown: {'nothing' if coverage is None else 'only ' + percent(coverage)} was observed"
+
+    def card(label: str, figure: str, note: str) -> Card:
+        return Card(label, figure, hidden if figure == wording.NOTHING else note)
+
+    use, median, kwh = total["utilization"], total["duration_p50_s"], total["energy_kwh"]
+    a_day = "" if use is None else f"{wording.duration(86_400 * use)} a day per point"
+    within = "" if total["open_utilization"] is None else f"; {percent(total['open_utilization'])} in opening hours"
+    return [
+        Card(
+            "Points observed",
+            wording.number(total["points_observed"]),
+            f"of {total['points']:,} known, at {wording.counted(total['stations'], 'station', 'stations')}",
+        ),
+        card("Utilization", percent(use), f"{a_day}{within}"),
+        Card(
+            "Coverage",
+            percent(coverage),
+            "of the points' time was observed" if coverage is not None else "nothing to observe",
+        ),
+        card(
+            "Daily events per point",
+            wording.number(total["events_per_point_day"], 2),
+            f"{total['events']:,} seen; polls miss about {percent(0.06, 0)} (AC) to {percent(0.09, 0)} (DC)",
+        ),
+        Card(
+            "Median duration",
+            wording.duration(median),
+            f"nine of ten events at most {wording.duration(total['duration_p90_s'])}"
+            if median is not None
+            else "no event was seen from beginning to end",
+        ),
+        card("Free on arrival", percent(total["free_on_arrival"]), "of polls found a free point"),
+        card("Availability", percent(total["availability"]), "of the time points were in order"),
+        Card(
+            "Energy seen (estimate)",
+            wording.energy(kwh),
+            "no event at a point of known power"
+            if kwh is None
+            else f"band {wording.energy_band(total['energy_kwh_low'], total['energy_kwh_high'])}; never billed",
+        ),
+    ]
+
+
+def _figure(plot: Plot) -> dict[str, Any]:
+    return {"body": plot.body, "height": plot.height, "text": plot.text, "top": percent(plot.top, 0)}
+
+
+def _rankings(report: Report) -> list[tuple[str, list[Bar]]]:
+    """The most used, and those that are full most often; nothing to rank: none."""
+    found = []
+    seen = rows_seen(report)
+    for heading, column in (("Most used", "utilization"), ("Most often full", "full_share")):
+        ranked = [row for row in seen if row[column] is not None]
+        ranked.sort(key=lambda row: -row[column])
+        bars = [(called(row, report), row[column]) for row in ranked[:_RANKED]]
+        if len(bars) > 1 and bars[0][1]:
+            found.append((heading, _bars(bars)))
+    return found
+
+
+def _comparison(report: Report) -> list[Bar]:
+    """This report's utilization among published figures, with those of AC and DC points where it has both."""
+    powers = report.by_power.to_pylist()
+    own = [("This report", report.total["utilization"])]
+    by_current = {name: [row for row in powers if row["scope_id"].startswith(name)] for name in ("AC", "DC")}
+    if all(by_current.values()):
+        own += [(f"This report, {name} points", _utilization(of_it)) for name, of_it in by_current.items()]
+    mine = [(label, share) for label, share in own if share is not None]
+    bars = _bars([*mine, *_PUBLISHED])
+    return [bar._replace(is_own=index < len(mine)) for index, bar in enumerate(bars)] if mine else []
+
+
+def _bars(figures: Sequence[tuple[str, float]]) -> list[Bar]:
+    longest = max(share for _, share in figures)
+    return [Bar(label, share, share / longest) for label, share in figures]
+
+
+def _utilization(rows: Sequence[Row]) -> float | None:
+    """Of several rows together; None where too little was observed."""
+    occupied, unknown = (sum(row[name] for row in rows) for name in ("occupied_s", "unknown_s"))
+    observed = occupied + sum(row["free_s"] + row["fault_s"] for row in rows)
+    return occupied / observed if observed and observed / (observed + unknown) >= LEAST_COVERAGE else None
+
+
+def _descending(share: float | None) -> float:
+    """What is hidden comes last."""
+    return 1.0 if share is None else -share
+
+
+def _power_order(row: Row) -> tuple[int, str]:
+    name = row["scope_id"]
+    return (POWER_CLASSES.index(name) if name in POWER_CLASSES else len(POWER_CLASSES)), name

@@ -1,0 +1,263 @@
+"""Which figures a report has, from a lake of days that can be told by hand."""
+
+import datetime as dt
+import math
+
+import pytest
+
+from charging_assets.lake import Kind, Lake, Question
+from charging_assets.model.tables.occupancy import METHOD_VERSION
+from charging_assets.reports.occupancy.content import By, Report, UnknownName, make_report
+from charging_assets_tests.raw_days import make_raw_poll
+from charging_assets_tests.reports.kpi_days import Point, days, put_days
+
+FIRST, LAST = dt.date(2026, 3, 2), dt.date(2026, 3, 8)
+WEEK = days(FIRST, 7)
+
+HALL = Point("DE*K1", 1, station="Rathaus", durations=(3_600, 18_000))
+FAST = Point(
+    "DE*K2", 2, station="Am Öhlbach", operator="Netz AG", power_class="DC 50-150", busy=0.5, durations=(1_800,)
+)
+BONN = Point("DE*B1", 3, city="Bonn", station="Markt", busy=0.125)
+
+
+@pytest.fixture
+def week(lake: Lake) -> Lake:
+    """A week of three points."""
+    put_days(lake, WEEK, HALL, FAST, BONN)
+    return lake
+
+
+def report(lake: Lake, by: By = "city", only: str | None = None, city: str | None = None) -> Report:
+    return make_report(lake, by, FIRST, LAST, only, city)
+
+
+def names(made: Report) -> list[str]:
+    found: list[str] = made.rows["name"].to_pylist()
+    return found
+
+
+# -- rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("station", ["Am Öhlbach", "Markt", "Rathaus"]),
+        ("city", ["Bonn", "Köln"]),
+        ("operator", ["Netz AG", "Stadtwerke"]),
+        ("power_class", ["AC 11-22", "DC 50-150"]),
+    ],
+)
+def test_there_is_a_row_for_each_sorted_by_name(week: Lake, by: By, expected: list[str]) -> None:
+    assert names(report(week, by)) == expected
+
+
+def test_names_are_sorted_as_people_look_them_up(lake: Lake) -> None:
+    towns = ["Zirndorf", "Öhringen", "Ochsenfurt", "olpe", "Köln", "Konz"]
+    put_days(lake, [FIRST], *(Point(f"DE*{n}", n, city=town) for n, town in enumerate(towns)))
+
+    assert names(report(lake)) == ["Köln", "Konz", "Ochsenfurt", "Öhringen", "olpe", "Zirndorf"]
+
+
+def test_power_classes_are_sorted_by_power(lake: Lake) -> None:
+    classes = ["DC 0-50", "AC 11-22", "AC 3.7-11", "AC 0-3.7"]
+    put_days(lake, [FIRST], *(Point(f"DE*{n}", n, power_class=name) for n, name in enumerate(classes)))
+
+    assert names(report(lake, "power_class")) == ["AC 0-3.7", "AC 3.7-11", "AC 11-22", "DC 0-50"]
+    assert report(lake).by_power["scope_id"].to_pylist() == ["AC 0-3.7", "AC 3.7-11", "AC 11-22", "DC 0-50"]
+
+
+def test_a_report_of_one_thing_is_of_that_alone(week: Lake) -> None:
+    made = report(week, "city", only="Köln")
+
+    assert names(made) == ["Köln"]
+    assert (made.total["points"], made.total["utilization"]) == (2, 0.375)
+    assert made.total["max_occupied"] == 2
+    assert made.daily["points"].to_pylist() == [2] * 7
+    assert set(made.profile["utilization"].to_pylist()) == {0.375}
+
+
+def test_the_stations_of_a_city_come_with_the_figures_of_the_city(week: Lake) -> None:
+    made = report(week, "station", city="Köln")
+
+    assert names(made) == ["Am Öhlbach", "Rathaus"]
+    assert made.total == report(week, "city", only="Köln").total
+    assert made.daily.equals(report(week, "city", only="Köln").daily)
+
+
+@pytest.mark.parametrize("by", ["city", "operator", "power_class"])
+def test_a_city_is_for_stations(week: Lake, by: By) -> None:
+    with pytest.raises(ValueError, match=f"a report of a city is by station.*got one by {by}"):
+        report(week, by, city="Köln")
+
+
+# -- all together ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["station", "city", "operator", "power_class"])
+def test_all_together_are_all_points_however_they_are_grouped(week: Lake, by: By) -> None:
+    made = report(week, by)
+
+    assert (made.total["points"], made.total["stations"], made.total["events"]) == (3, 3, 21)
+    assert made.total["utilization"] == pytest.approx((0.25 + 0.5 + 0.125) / 3)
+    assert sum(made.rows["occupied_s"].to_pylist()) == made.total["occupied_s"]
+    assert made.daily["query_date"].to_pylist() == WEEK
+    assert made.daily["utilization"].to_pylist() == [pytest.approx(0.875 / 3)] * 7
+    assert made.profile.num_rows == 7 * 24
+    assert made.profile["utilization"].to_pylist() == [pytest.approx(0.875 / 3)] * 7 * 24
+
+
+def test_durations_of_all_together_are_of_their_events(week: Lake) -> None:
+    total = report(week).total
+
+    assert total["duration_p50_s"] == pytest.approx(3_600, abs=300)  # a poll is 600 s long
+    assert total["duration_p90_s"] == pytest.approx(18_000, abs=300)
+    assert total["overstay_share"] == pytest.approx(1 / 3)
+
+
+def test_what_does_not_follow_from_rows_is_not_made_up(week: Lake) -> None:
+    total = report(week).total
+
+    assert (total["max_occupied"], total["simultaneity"], total["peak_utilization"]) == (None, None, None)
+
+
+# -- by power class --------------------------------------------------------------------------------------------------
+
+
+def test_power_classes_of_a_city_are_of_its_points(week: Lake) -> None:
+    rows = report(week, "city", only="Köln").by_power.to_pylist()
+
+    assert [(row["scope_id"], row["points"], row["utilization"]) for row in rows] == [
+        ("AC 11-22", 1, 0.25),
+        ("DC 50-150", 1, 0.5),
+    ]
+    for row, only in zip(rows, ("1", "2"), strict=True):
+        (station,) = report(week, "station", only).rows.to_pylist()
+        for name in ("events", "duration_p50_s", "duration_p90_s", "energy_kwh", "coverage", "overstay_share"):
+            assert row[name] == pytest.approx(station[name])
+
+
+def test_power_classes_of_an_operator_are_of_its_points(week: Lake) -> None:
+    rows = report(week, "operator", only="Netz AG").by_power.to_pylist()
+
+    assert [(row["scope_id"], row["points"], row["duration_p50_s"]) for row in rows] == [("DC 50-150", 1, 1_800)]
+
+
+def test_power_classes_of_several_points_do_not_count_a_station_twice(lake: Lake) -> None:
+    put_days(lake, WEEK, HALL, Point("DE*K3", 1, busy=0.75))
+
+    (row,) = report(lake, "city", only="Köln").by_power.to_pylist()
+
+    assert (row["points"], row["utilization"]) == (2, 0.5)
+    assert (row["stations"], row["station_polls"], row["free_on_arrival"]) == (None, None, None)
+
+
+def test_power_classes_of_the_whole_are_those_of_the_report_by_power_class(week: Lake) -> None:
+    made = report(week)
+
+    assert made.by_power.to_pylist() == report(week, "power_class").by_power.to_pylist()
+    assert made.by_power["utilization"].to_pylist() == [0.1875, 0.5]
+
+
+# -- what is not known -----------------------------------------------------------------------------------------------
+
+
+def test_figures_of_too_little_coverage_are_hidden_and_nothing_is_nan(lake: Lake) -> None:
+    put_days(lake, WEEK, HALL, Point("DE*B1", 3, city="Bonn", observed=0.5))
+    made = report(lake)
+
+    bonn, koeln = made.rows.to_pylist()
+    assert (bonn["coverage"], bonn["utilization"], bonn["points_observed"]) == (0.5, None, 1)
+    assert koeln["utilization"] == 0.25
+    assert made.total["coverage"] == 0.75
+    assert made.total["utilization"] is None
+    for rows in (made.rows, made.daily, made.profile, made.by_power):
+        values = [value for row in rows.to_pylist() for value in row.values() if isinstance(value, float)]
+        assert not any(map(math.isnan, values))
+
+
+def test_a_day_without_polls_counts_as_not_observed(lake: Lake) -> None:
+    put_days(lake, [*WEEK[:2], *WEEK[4:]], HALL)
+    made = report(lake)
+
+    assert made.total["coverage"] == pytest.approx(5 / 7)
+    assert made.provenance.unpolled_days == tuple(WEEK[2:4])
+    assert made.daily["query_date"].to_pylist() == [*WEEK[:2], *WEEK[4:]]
+
+
+def test_a_day_that_was_polled_but_not_built_is_told_from_one_without_polls(lake: Lake) -> None:
+    put_days(lake, WEEK[:5], HALL)
+    make_raw_poll(lake, dt.datetime(2026, 3, 7, 12, tzinfo=dt.UTC), {"koeln": b"{}"})
+    said = report(lake).provenance
+
+    assert (said.unpolled_days, said.unbuilt_days) == ((WEEK[6],), (WEEK[5],))
+    assert said.missing_days == tuple(WEEK[5:])
+
+
+def test_days_on_which_nothing_of_it_was_known_are_told(lake: Lake) -> None:
+    put_days(lake, WEEK[:3], HALL)
+    put_days(lake, WEEK[3:], HALL, BONN)
+
+    assert report(lake, "city", only="Bonn").provenance.unknown_days == tuple(WEEK[:3])
+    assert report(lake).provenance.unknown_days == ()
+
+
+@pytest.mark.parametrize("by", ["station", "city", "operator", "power_class"])
+@pytest.mark.parametrize("only", [None, "Köln"])
+def test_a_period_of_which_nothing_is_known_gives_an_empty_report(lake: Lake, by: By, only: str | None) -> None:
+    made = report(lake, by, only)
+
+    assert made.is_empty
+    assert (made.total["points"], made.total["occupied_s"], made.total["utilization"]) == (0, 0, None)
+    assert [rows.num_rows for rows in (made.rows, made.daily, made.profile, made.by_power)] == [0, 0, 0, 0]
+    assert made.provenance.unpolled_days == tuple(WEEK)
+    assert made.provenance.observed == "nothing is known of this period: no figure is shown"
+
+
+def test_a_misspelled_name_is_told_with_what_is_near(week: Lake) -> None:
+    with pytest.raises(UnknownName, match=r"No city 'Koeln' is known from 2026-03-02 to 2026-03-08\. Near: Köln\."):
+        report(week, "city", only="Koeln")
+    with pytest.raises(UnknownName, match=r"No station 'Ratshaus' is known.* Near: 1 \(Rathaus\)"):
+        report(week, "station", only="Ratshaus")
+    with pytest.raises(UnknownName, match=r"No city 'Bon' .* Near: Bonn\."):
+        report(week, "station", city="Bon")
+    with pytest.raises(UnknownName, match=r"No power class 'x' .* There are 2 others\."):
+        report(week, "power_class", only="x")
+
+
+# -- where it is from ------------------------------------------------------------------------------------------------
+
+
+def test_it_says_where_its_figures_are_from(week: Lake) -> None:
+    said = report(week).provenance
+
+    assert (said.first, said.last, said.days, said.coverage) == (FIRST, LAST, 7, 1.0)
+    assert (said.points, said.points_observed) == (3, 3)
+    assert said.method_version == METHOD_VERSION
+    assert not said.is_simulated
+    assert said.observed.startswith("3 of the 3 points known were observed, 100.0 % of their time")
+    (source,) = said.sources
+    assert source.name == "Public API of chargecloud (new-poi.chargecloud.de), feeds bonn, köln"
+    assert source.licence.startswith("none stated")
+    assert source.attribution.startswith("chargecloud and the cities and operators")
+
+
+def test_a_simulated_lake_names_no_source_as_if_it_were_real(week: Lake) -> None:
+    week.raw.claim(Kind("simulated", 1, "2026-01-01"))
+    said = report(week).provenance
+
+    assert said.is_simulated
+    assert "chargecloud" not in " ".join(map(str, said.sources))
+
+
+def test_the_id_is_of_the_question_and_of_the_figures(week: Lake) -> None:
+    made = report(week)
+
+    assert made.question == Question("city", FIRST, LAST)
+    assert report(week).provenance == made.provenance
+    assert len({report(week, by).provenance.report_id for by in ("station", "city", "operator")}) == 3
+    put_days(week, WEEK[:1], HALL, FAST, Point("DE*B1", 3, city="Bonn", station="Markt", busy=0.2))
+    changed = report(week).provenance
+    assert changed.report_id != made.provenance.report_id
+    assert len(changed.report_id) == len("R-0123456789")

@@ -1,0 +1,327 @@
+import datetime as dt
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playwright.sync_api import Browser, sync_playwright
+from written_reports import Thing, station, write_report
+
+from charging_assets.reports.occupancy.content import Report
+from charging_assets.reports.occupancy.page import MOST_ROWS, report_page
+from charging_assets.reports.occupancy.plots import daily_plot, report_picture, week_plot
+from charging_assets.reports.occupancy.provenance import SIMULATED, Source
+from charging_assets.reports.occupancy.wording import NOTHING, energy, title
+
+FIRST = dt.date(2026, 11, 2)
+LAST = dt.date(2026, 11, 29)
+HOSTILE = """</title></style><script>alert(1)</script><img src=x onerror='alert("2")'>&amp; {{ 7 * 7 }}"""
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """A page taken apart: its elements with their attributes, and the text that people read."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.tables: list[list[list[str]]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in {"td", "th"}:
+            self.tables[-1][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "style":
+            return
+        self.text += data.replace("\u00a0", " ")
+        if "td" in self.open or "th" in self.open:
+            self.tables[-1][-1][-1] += data.replace("\u00a0", " ")
+
+    def having(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def row(self, name: str) -> list[str]:
+        """Of the last table."""
+        (row,) = [row for row in self.tables[-1] if row[0].startswith(name)]
+        return row
+
+
+def november(*things: Thing, **like) -> Report:
+    return write_report(things or [station(1), station(2, busy=0.1, full=0.3)], FIRST, LAST, **like)
+
+
+def missing_a_week(date: dt.date) -> float:
+    return 0.0 if 9 <= date.day < 16 else 1.0
+
+
+def test_the_title_says_what_and_when() -> None:
+    page = Page(report_page(november(city="Köln")))
+    assert "Charging stations in Köln, 2 to 29 November 2026" in page.text
+    assert page.having("html") == [{"lang": "en"}]
+    city = write_report([Thing("Hof")], dt.date(2026, 10, 28), dt.date(2026, 11, 3), by="city", only="Hof")
+    assert "Charging points in Hof, 28 October to 3 November 2026" in Page(report_page(city)).text
+
+
+@pytest.mark.parametrize(
+    ("by", "only", "expected"),
+    [
+        ("station", None, "Charging stations"),
+        ("station", "7", "Charging station Rathaus, Köln"),
+        ("city", None, "Charging points by city"),
+        ("operator", "7", "Charging points of Rathaus"),
+        ("power_class", None, "Charging points by power class"),
+    ],
+)
+def test_each_kind_of_report_has_a_title_of_its_own(by, only, expected) -> None:
+    assert title(november(station(7, name="Rathaus"), by=by, only=only)) == expected
+
+
+def test_figures_stand_with_coverage_bias_and_band() -> None:
+    page = Page(report_page(november(station(1, points=4, observed=0.9, busy=0.125))))
+    for words in (
+        "Points observed4of 4 known, at 1 station",
+        "Utilization12.5 %3 h a day per point",
+        "Coverage90.0 %",
+        "polls miss about 6 % (AC) to 9 % (DC)",
+        "94 % of the events at AC and 91 % of those at DC are seen",
+        "band 1,260 to 2,940 kWh; never billed",
+        "Energy seen (estimate)2,100 kWh",
+        "of the 4 points observed",
+    ):
+        assert words in page.text, words
+
+
+def test_hidden_figures_are_dashes_and_say_why() -> None:
+    page = Page(report_page(november(station(1), station(2, name="Hidden", observed=0.5))))
+    assert page.row("Hidden")[1:5] == ["2 of 2", "50.0 %", NOTHING, NOTHING]
+    assert f"“{NOTHING}”: not shown, since less than 80 % was observed" in page.text
+    assert "The utilization of 1 of 2 stations is not shown." in page.text
+    assert page.tables[-1][-1][0].startswith("Hidden")  # last, though its name is not
+    alone = Page(report_page(november(station(1, observed=0.5))))
+    assert f"Utilization{NOTHING}not shown: only 50.0 % was observed" in alone.text
+    assert not alone.tables[0][0][0].startswith("Where")  # nothing of its own to compare
+
+
+def test_what_was_not_observed_is_hatched_from_top_to_bottom_and_never_drawn_as_nothing() -> None:
+    report = november(observed=missing_a_week)
+    bars = [
+        (box.get("fill"), float(box.get("height", "")), box[0].text or "")
+        for box in ElementTree.fromstring(f"<svg>{daily_plot(report).body}</svg>").iter("rect")
+    ]
+    assert len(bars) == 28
+    missing = bars[7:14]
+    assert {fill for fill, *_ in missing} == {"url(#hatch)"}
+    assert {height for _, height, _ in missing} == {180.0}
+    assert missing[0][2].replace("\u00a0", " ") == "9 November 2026: not polled"
+    assert all(fill != "url(#hatch)" and 0 < height < 180 for fill, height, _ in bars[:7] + bars[14:])
+
+
+def test_hours_not_observed_are_hatched() -> None:
+    report = november(observed=lambda date: float(date.weekday() != 2))
+    cells = list(ElementTree.fromstring(f"<svg>{week_plot(report).body}</svg>").iter("rect"))
+    hatched = [cell[0].text or "" for cell in cells if cell.get("fill") == "url(#hatch)"]
+    assert len(cells) == 168
+    assert hatched == [f"Wednesday {hour}:00 to {hour + 1}:00: not observed well enough" for hour in range(24)]
+
+
+def test_a_bar_is_as_long_as_its_figure() -> None:
+    report = november(station(1, busy=0.2), station(2, busy=0.05))
+    page = Page(report_page(report))
+    most_used = page.tables[0]
+    assert [row[1] for row in most_used[1:]] == ["20.0 %", "5.0 %"]
+    assert 'width="25.00%" height="12" fill="#2f97bf"' in report_page(report)
+
+
+def test_many_rows_are_cut_to_the_most_used_and_it_is_said() -> None:
+    things = [station(number, busy=0.001 * number) for number in range(1, 61)]
+    page = Page(report_page(november(*things)))
+    assert len(page.tables[-1]) == 1 + MOST_ROWS
+    assert page.tables[-1][1][0].startswith("Station 60")
+    assert (
+        "25 of 60 stations, the most used first; the csv, xlsx and Parquet files of this report have all of them."
+        in page.text
+    )
+
+
+def test_power_classes_are_in_their_order_and_compared_with_published_figures() -> None:
+    page = Page(report_page(november(station(1, power_class="DC 150+"), station(2, power_class="AC 11-22", busy=0.2))))
+    powers = [row[0] for table in page.tables for row in table if row[0] in {"AC 11-22 kW", "DC 150+ kW"}]
+    assert powers == ["AC 11-22 kW", "DC 150+ kW"]
+    (published,) = [table for table in page.tables if table[0][0] == "Where and whose figure"]
+    figures = dict(published[1:])
+    assert figures["This report"] == "17.5 %"
+    assert (figures["This report, AC points"], figures["This report, DC points"]) == ("20.0 %", "15.0 %")
+    assert figures["Germany, second half of 2024 (BDEW)"] == "17.0 %"
+    assert len(figures) == 9
+
+
+def test_a_simulation_is_labelled_loudly() -> None:
+    assert SIMULATED in Page(report_page(november(is_simulated=True))).text
+    assert b"Simulated data" in report_picture(november(is_simulated=True))
+    assert SIMULATED not in Page(report_page(november())).text
+
+
+def test_an_empty_report_is_a_page_that_says_so() -> None:
+    empty = write_report([], FIRST, LAST, by="city", only="Hof", observed=lambda date: 0.0)
+    page = Page(report_page(empty))
+    assert "Charging points in Hof, 2 to 29 November 2026" in page.text
+    assert "Nothing was observed in this period, so there are no figures." in page.text
+    assert page.tables == []
+    assert "Days without any poll: 2 to 29 November 2026." in page.text
+    ElementTree.fromstring(report_picture(empty))
+
+
+def test_names_are_text_whatever_they_hold() -> None:
+    sources = [Source(HOSTILE, HOSTILE, HOSTILE)]
+    things = [station(1, name=HOSTILE, city=HOSTILE), station(2, name="\u202eevil", power_class=HOSTILE)]
+    for report in (
+        november(*things, sources=sources),
+        november(*things, sources=sources, city=HOSTILE),
+        november(Thing(HOSTILE, city=HOSTILE), by="city", only=HOSTILE, sources=sources),
+        november(by="operator", only=HOSTILE, sources=sources),
+    ):
+        page = Page(report_page(report))
+        assert not page.having("script")
+        assert not page.having("img")
+        assert all(not name.startswith("on") for _, attributes in page.elements for name in attributes)
+        assert page.text.count("{{ 7 * 7 }}") >= 3
+        ElementTree.fromstring(report_picture(report))
+
+
+def test_the_page_asks_nobody_for_anything() -> None:
+    html = report_page(november(observed=missing_a_week))
+    page = Page(html)
+    assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "base", "form", "use"}
+    assert not [attributes for _, attributes in page.elements if {"src", "href", "srcset", "data"} & attributes.keys()]
+    assert not re.search(r"@import|url\((?!#)", html)
+    assert {"http-equiv": "Content-Security-Policy", "content": "default-src 'none'; style-src 'unsafe-inline'"} in (
+        page.having("meta")
+    )
+
+
+def test_plots_and_tables_are_told_to_those_who_cannot_see_them() -> None:
+    html = report_page(november(observed=missing_a_week))
+    page = Page(html)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    drawings = page.having("svg")
+    assert all(drawing.get("aria-hidden") or drawing.get("aria-labelledby") for drawing in drawings)
+    labelled = [str(drawing["aria-labelledby"]).split() for drawing in drawings if "aria-labelledby" in drawing]
+    assert len(labelled) == 2
+    assert {name for names in labelled for name in names} <= set(ids)
+    assert len(page.having("caption")) == len(page.tables)
+    assert {attributes.get("scope") for attributes in page.having("th")} == {"row", "col"}
+    assert "7 of 28 days have no figure" in page.text
+
+
+def test_the_same_report_gives_the_same_bytes() -> None:
+    report, again = (november(observed=missing_a_week) for _ in range(2))
+    assert report_page(report) == report_page(again)
+    assert report_picture(report) == report_picture(again)
+
+
+@pytest.mark.parametrize(
+    ("kwh", "text"),
+    [(0.0, "0 kWh"), (3.14159, "3.14 kWh"), (512.4, "512 kWh"), (9_996.0, "10,000 kWh"), (48_349.0, "48.3 MWh")],
+)
+def test_estimates_are_not_told_more_exactly_than_they_are(kwh: float, text: str) -> None:
+    assert energy(kwh).replace("\u00a0", " ") == text
+
+
+NULLABLE = [
+    *("utilization", "utilization_available", "availability", "free_on_arrival", "full_share", "events_per_point_day"),
+    *("duration_p50_s", "duration_p90_s", "overstay_share", "energy_kwh", "simultaneity", "open_utilization"),
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sets(st.sampled_from(NULLABLE)), st.integers(1, 40), st.sampled_from(["station", "city", "power_class"]))
+def test_whatever_is_null_is_shown_as_a_dash(hidden, days, by) -> None:
+    things = [station(1, power_class="DC 150+"), station(2, full=0.4, broken=0.3, busy=0.0), station(3, observed=0.4)]
+    report = write_report(things, FIRST, FIRST + dt.timedelta(days=days - 1), by=by)
+    rows = report.rows.to_pylist()
+    bare = replace(
+        report,
+        rows=type(report.rows).from_pylist(
+            [{**row, **(dict.fromkeys(hidden) if row["scope_id"] == "2" else {})} for row in rows], report.rows.schema
+        ),
+        total={**report.total, **dict.fromkeys(hidden)},
+    )
+    page = Page(report_page(bare))
+    assert not re.search(r"\b(None|NaN|nan|inf)\b", page.text)
+    ElementTree.fromstring(report_picture(bare))
+
+
+# -- in a browser ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("needs Chromium: apt install chromium")
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=executable) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_a_browser_shows_it_without_complaint_and_without_scrolling_sideways(
+    chromium: Browser, tmp_path: Path, width: int
+) -> None:
+    long = "Donaudampfschifffahrtsgesellschaftskapitänswitwenparkplatz"
+    things = [station(number, name=f"{long} {number}", power_class="DC 150+") for number in range(40)]
+    file = tmp_path / "report.html"
+    file.write_text(report_page(november(*things, city=long, observed=missing_a_week, is_simulated=True)))
+    page = chromium.new_page(viewport={"width": width, "height": 844})
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("svg[role=img] rect").first.bounding_box() is not None
+    assert requests == [file.as_uri()]
+    assert told == []
+    page.close()
+
+
+def test_no_plot_is_cut_by_the_end_of_a_printed_page(chromium: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    file.write_text(report_page(november(*(station(number) for number in range(40)))))
+    page = chromium.new_page()
+    page.goto(file.as_uri())
+    page.emulate_media(media="print")
+    for name in (".plot", "figure", ".cards div"):
+        kept = page.locator(name).evaluate_all(
+            "all => all.every(one => { for (let e = one; e; e = e.parentElement)"
+            " if (getComputedStyle(e).breakInside === 'avoid') return true; return false })"
+        )
+        assert kept, name
+    assert page.locator(".wide").first.evaluate("one => getComputedStyle(one).overflowX") == "visible"
+    assert page.pdf(prefer_css_page_size=True).startswith(b"%PDF")
+    page.close()
