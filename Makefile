@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-redshift-live soak lint format docs bench demo dev clean
+.PHONY: help setup test test-redshift-live soak lint format docs bench bench-truth demo dev clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -40,13 +40,21 @@ format: setup  ## format the code and fix what can be fixed
 docs: setup  ## generate the data dictionary
 	$(BIN)/python -m charging_assets.model.dictionary > docs/data_dictionary.md
 
-bench: setup  ## measure flattening against parsers and pandas; then dimensions, checks, loading and points of interest
+bench: setup  ## measure flattening against parsers and pandas; then all the rest, from dimensions to reports
 	$(BIN)/python -m benchmarks.flatten $(ARGS)
 	$(BIN)/python -m benchmarks.dimensions
 	$(BIN)/python -m benchmarks.checks
 	$(BIN)/python -m benchmarks.warehouse
 	$(BIN)/python -m benchmarks.poi_matching
 	$(BIN)/python -m benchmarks.osm
+	$(BIN)/python -m benchmarks.occupancy --large
+	$(BIN)/python -m benchmarks.periods
+
+bench-truth: setup  ## compare events, occupied time, energy and effects with known truth (needs ../shared/data for the real sessions)
+	$(BIN)/python -m benchmarks.truth.energy
+	$(BIN)/python -m benchmarks.truth.perth
+	$(BIN)/python -m benchmarks.truth.simulator
+	$(BIN)/python -m benchmarks.truth.poi_effect
 
 demo: setup  ## try it: a simulated week, built and queried, then live behind the UI (ARGS="--days 2 --no-serve")
 	$(BIN)/charging-assets demo $(ARGS)

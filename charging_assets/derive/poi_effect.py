@@ -403,6 +403,8 @@ def _skills(model: _Model, dispersion: float) -> dict[str, float]:
     fold = _folds(model.sites)
     for number in range(fold.max() + 1):
         known = fold != number
+        if not model.outcome[known].any():  # all is in one block, or all that happened
+            return {}
         level = _levels(model.sites, model.outcome, known)
         for without, columns in designs.items():
             fit = _fit(model.outcome[known], level[known], columns[known], model.sites.days[known], dispersion)

@@ -72,7 +72,7 @@ def duration_quantiles(
 
     Polls round durations to whole polls: half of all DC events are said to take 20 or 30 minutes. So each duration is
     spread evenly over the poll that it was rounded to (the median of grouped data), or a median would be as wrong as a
-    poll is long.
+    poll is long. Where a range of durations would do, it is the middle of it.
 
     Args:
         group: of each kind of event, from 0 to `groups` - 1.
@@ -97,9 +97,15 @@ def duration_quantiles(
     before[1:] = np.cumsum(total)[:-1]
     found = np.full((len(shares), groups), np.nan)
     there = np.unique(group)
+    close = 1e-9 * total[there]  # sums of floats: what lies exactly between two events must not hang on the last digit
     for row, share in enumerate(shares):
         wanted = before[there] + share * total[there]
-        at = np.searchsorted(below, wanted)
-        part = (wanted - below[at - 1]) / (below[at] - below[at - 1])
-        found[row, there] = edge[at - 1] + part * (edge[at] - edge[at - 1])
+        found[row, there] = (_where(below, edge, wanted - close) + _where(below, edge, wanted + close)) / 2
     return found
+
+
+def _where(below: Floats, edge: Floats, wanted: Floats) -> Floats:
+    """Where so many events are shorter."""
+    at = np.searchsorted(below, wanted)
+    part = (wanted - below[at - 1]) / (below[at] - below[at - 1])
+    return np.asarray(edge[at - 1] + part * (edge[at] - edge[at - 1]))

@@ -402,6 +402,8 @@ def _is_frozen(seen: _Seen, spans: pa.Table) -> Flags:
     point = pc.index_in(spans["id_cp"], value_set=seen.ids).fill_null(-1).to_numpy().astype(np.int64)
     feed = feed_codes(spans, seen.feeds)
     is_known = (point >= 0) & (feed >= 0)
+    if not is_known.any():
+        return np.zeros(len(seen.time), bool)
     key = _key(point[is_known] * len(seen.feeds) + feed[is_known], seconds(spans["start_time"])[is_known])
     ends = seconds(spans["end_time"])[is_known]
     order = np.argsort(key)

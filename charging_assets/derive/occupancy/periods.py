@@ -291,7 +291,8 @@ def _with_durations(connection: "Connection", selection: _Selection, calendar: p
             ) JOIN calendar USING (query_date)
             WHERE {_WANTED}
             GROUP BY ALL
-        ) JOIN places USING (period, scope_id)"""  # noqa: S608
+        ) JOIN places USING (period, scope_id)
+        ORDER BY ALL"""  # noqa: S608
     kinds = _result(connection, query, selection, *_ends(calendar))
     place, duration_s, n_polls, events = (column.to_numpy() for column in kinds.columns)
     found = duration_quantiles(place, duration_s, n_polls, events, len(rows), list(_DURATIONS.values()))
