@@ -155,7 +155,7 @@ def test_a_day_that_switches_to_five_minutes_and_back_has_no_gap(lake: Lake) -> 
 
     made = make(lake)
 
-    assert seconds_of(made.utilization_hourly) == {"occupied": 86_100, "free": 300}  # of midnight, up to midway from 23:50
+    assert seconds_of(made.utilization_hourly) == {"occupied": 86_100, "free": 300}  # after 23:55
     assert not any(made.status_intervals["has_gap"].to_pylist())
 
 

@@ -286,7 +286,7 @@ def test_fractions_add_up_exactly_so_that_no_order_of_adding_can_show(lake: Lake
         observed = {"occupied_s": 100_001, "free_s": 0, "peak_utilization": 0.1}
         write_kpis(lake, MAY + number * DAY, kpis("city", "Köln", **observed, energy_kwh=0.1))
     (row,) = period(lake, MAY, MAY + 9 * DAY).values()
-    assert (row["energy_kwh"], row["peak_utilization"]) == (1, 0.1)  # as floats: 0.9999999999999999, 0.09999999999999999
+    assert (row["energy_kwh"], row["peak_utilization"]) == (1, 0.1)  # else 0.9999999999999999, 0.10000000000000002
 
 
 # -- what is wanted --------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from charging_assets.derive.activity import Floats, Ints
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 
 _DAY_S = 86_400
+_CLOSE = 1e-6
+"""Of an event: what lies exactly between two events must not hang on the last digits of sums of a million."""
 
 
 def with_ratios(sums: pa.Table) -> pa.Table:
@@ -84,28 +86,29 @@ def duration_quantiles(
     """
     half = duration_s / (2 * n_polls)
     slope = events / (2 * half)
+    total = np.bincount(group, events, groups)
     edge = np.concatenate([duration_s - half, duration_s + half])
     group, slope = np.concatenate([group, group]), np.concatenate([slope, -slope])
     order = np.lexsort((edge, group))
     edge, group, slope = edge[order], group[order], slope[order]
-    is_first = np.diff(group, prepend=-1) != 0
-    # Each group's slopes add up to 0, so one cumulated sum serves them all.
-    rise = np.where(is_first, 0, np.roll(np.cumsum(slope), 1)) * np.where(is_first, 0, np.diff(edge, prepend=0))
-    below = np.cumsum(rise)  # events that are shorter than the edge, those of the groups before included
-    before = np.zeros(groups)
-    total = np.bincount(group, rise, groups)
-    before[1:] = np.cumsum(total)[:-1]
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    there = group[start]
+    rise = np.roll(_cumulated(slope, start), 1) * np.diff(edge, prepend=0)
+    rise[start] = 0
+    below = _cumulated(rise, start)  # events of the group that are shorter than the edge
     found = np.full((len(shares), groups), np.nan)
-    there = np.unique(group)
-    close = 1e-9 * total[there]  # sums of floats: what lies exactly between two events must not hang on the last digit
     for row, share in enumerate(shares):
-        wanted = before[there] + share * total[there]
-        found[row, there] = (_where(below, edge, wanted - close) + _where(below, edge, wanted + close)) / 2
-    return found
+        ends = []
+        for wanted in (share * total - _CLOSE, share * total + _CLOSE):
+            at = start + np.bincount(group[below < wanted[group]], minlength=groups)[there]
+            part = (wanted[there] - below[at - 1]) / (below[at] - below[at - 1])
+            ends.append(edge[at - 1] + part * (edge[at] - edge[at - 1]))
+        found[row, there] = (ends[0] + ends[1]) / 2
+    return np.round(found, 3)  # nor must what is exactly half a second
 
 
-def _where(below: Floats, edge: Floats, wanted: Floats) -> Floats:
-    """Where so many events are shorter."""
-    at = np.searchsorted(below, wanted)
-    part = (wanted - below[at - 1]) / (below[at] - below[at - 1])
-    return np.asarray(edge[at - 1] + part * (edge[at] - edge[at - 1]))
+def _cumulated(values: Floats, start: Ints) -> Floats:
+    """Sums of the values so far, which begin anew at each of `start`."""
+    sums = np.cumsum(values)
+    before = np.append(0, sums)[start]
+    return np.asarray(sums - np.repeat(before, np.diff(start, append=len(values))))

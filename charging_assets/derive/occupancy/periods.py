@@ -59,6 +59,8 @@ _ENERGY = ("energy_kwh", "energy_kwh_low", "energy_kwh_high")
 _STATION_POLLS = ("station_polls", "station_polls_free", "station_polls_working", "station_polls_full")
 _EVENTS = ("events", "overstays", "censored_events", "suspicious_events")
 _DURATIONS = {"duration_p50_s": 0.5, "duration_p90_s": 0.9}
+_AT_ONCE = 10_000
+"""Rows whose durations are made at once, so that memory does not grow with the years."""
 _OPEN = ("open_occupied_s", "open_observed_s", "open_unknown_s")
 _ADDED = ("occupied_s", "free_s", "fault_s", "gone_s", "unknown_s", *_STATION_POLLS, *_EVENTS, *_OPEN)
 
@@ -204,6 +206,7 @@ def _connected(lake: Lake, *names: str) -> "Iterator[Connection]":
             ":memory:",
             config={
                 "enable_external_file_cache": False,  # keyed by path, but a descriptor's path outlives its file
+                "memory_limit": "1GiB",  # what goes beyond is spilled, however many years there are
                 "temp_directory": spill,
             },
         ) as connection,
@@ -294,9 +297,15 @@ def _with_durations(connection: "Connection", selection: _Selection, calendar: p
         ) JOIN places USING (period, scope_id)
         ORDER BY ALL"""  # noqa: S608
     kinds = _result(connection, query, selection, *_ends(calendar))
-    place, duration_s, n_polls, events = (column.to_numpy() for column in kinds.columns)
-    found = duration_quantiles(place, duration_s, n_polls, events, len(rows), list(_DURATIONS.values()))
-    for name, seconds in zip(_DURATIONS, found, strict=True):
+    place, *columns = (column.to_numpy() for column in kinds.columns)
+    found = [np.empty((len(_DURATIONS), 0))]
+    for first in range(0, len(rows), _AT_ONCE):
+        these = slice(*np.searchsorted(place, (first, first + _AT_ONCE)))
+        groups = min(_AT_ONCE, len(rows) - first)
+        duration_s, n_polls, events = (column[these] for column in columns)
+        shares = list(_DURATIONS.values())
+        found.append(duration_quantiles(place[these] - first, duration_s, n_polls, events, groups, shares))
+    for name, seconds in zip(_DURATIONS, np.concatenate(found, axis=1), strict=True):
         rows = rows.append_column(name, pa.array(np.rint(seconds), from_pandas=True).cast(pa.int64()))
     return rows
 
