@@ -67,6 +67,7 @@ class Compared:
     ratio: float
     low: float
     high: float
+    is_finding: bool
 
     @property
     def is_inside(self) -> bool:
@@ -103,10 +104,10 @@ def _judge(seeds: range) -> Iterator[str]:
 
     print(f"\n{'planted effect':34} {'truth':>7} {'found':>7}  truth in the 95 % interval")
     for (outcome, category), found in compared.items():
-        inside, worlds = sum(each.is_inside for each in found), len(found)
+        inside, findings_of, worlds = sum(f.is_inside for f in found), sum(f.is_finding for f in found), len(found)
         what = f"{outcome}, {category} x {FACTORS[category]:g}"
         truth, ratio = (_geometric_mean([getattr(each, name) for each in found]) for name in ("truth", "ratio"))
-        print(f"{what:34} {truth:7.3f} {ratio:7.3f}  {inside} of {worlds} worlds")
+        print(f"{what:34} {truth:7.3f} {ratio:7.3f}  {inside} of {worlds}, a finding in {findings_of}")
         if inside * OF_WORLDS < LEAST_INSIDE * worlds:
             yield f"{what}: {inside} of {worlds} in the interval"
     print(f"\n{len(seeds)} worlds without effect: {findings.total()} findings {list(findings) or ''}")
@@ -141,8 +142,8 @@ def _effects_of(
         alone = mask & (sum(masks.values()) == 1)
         for row in _of_term(rows[0], category):
             truth = _true_ratio(*simulations, alone, row["outcome"])
-            found = Compared(truth, row["rate_ratio"], row["rate_ratio_low"], row["rate_ratio_high"])
-            compared[row["outcome"], category].append(found)
+            figures = (row[name] for name in ("rate_ratio", "rate_ratio_low", "rate_ratio_high", "is_finding"))
+            compared[row["outcome"], category].append(Compared(truth, *figures))
     return rows[0], rows[1]
 
 

@@ -36,8 +36,7 @@ DAYS = 365
 """Of figures that are used, at most."""
 
 NEAR_M = 100
-"""Within which a point of interest is near: what people walk to while they charge. Farther away, most stations of a
-town have one of everything."""
+"""Within which a point of interest is near: a minute or two on foot."""
 
 LEAST_STATIONS = 20
 """A term needs so many stations with it, and so many without: from fewer no interval can be trusted."""
@@ -64,10 +63,11 @@ _MOST_LOG_RATIO = 7.0
 _SINGULAR = 1e-8
 _ITERATIONS = 60
 _ROUNDS = 2
-"""Of mean and dispersion in turn: a third changes ratios by less than a hundredth of their error."""
+"""Of mean and dispersion in turn: a third changes ratios by less than a thousandth of their error."""
 _DIGITS = 6
 """Of figures: later ones depend on the machine."""
 _INSEPARABLE = "It goes along with other terms or with cities: nothing tells them apart."
+_NO_ESTIMATE = "The figures give no estimate: they are too few, too much alike, or some are far off all others."
 _UNPROVEN = "No finding: it does not help to predict places that were left out."
 
 
@@ -92,7 +92,8 @@ def poi_effect(lake: Lake) -> pa.Table:
     data = _read(lake)
     if data is None:
         return schema.empty_table()
-    with warnings.catch_warnings(), np.errstate(all="ignore"):  # what fails is told in its row
+    # What fails is told in its row. Recorded, since statsmodels has its warnings always shown, whatever is ignored.
+    with warnings.catch_warnings(record=True), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         rows = [row for outcome in POI_OUTCOMES for row in _rows(outcome, _model(data.sites, outcome))]
     dates = {"first_date": data.first_date, "last_date": data.last_date}
@@ -210,16 +211,16 @@ def _read(lake: Lake) -> _Data | None:
 def _near(lake: Lake, id_cs: Longs) -> tuple[Mask, tuple[str, ...]]:
     """Whether something of each category is near these stations; and the categories."""
     features = lake.read("station_poi_features", None, ["id_cs", "poi_category", f"count_{NEAR_M}m"])
-    features = features.filter(pc.greater(features[f"count_{NEAR_M}m"], 0))
-    categories = sorted(
-        pc.unique(lake.read("station_poi_features", None, ["poi_category"])["poi_category"]).to_pylist()
-    )
+    categories = sorted(pc.unique(features["poi_category"]).to_pylist())
     stations, site = np.unique(id_cs, return_inverse=True)
-    of_sites = features.filter(pc.is_in(features["id_cs"], value_set=pa.array(stations)))
-    near = np.zeros((len(stations), len(categories)), bool)
-    texts = of_sites["poi_category"].cast(pa.string())
+    is_near = pc.and_(
+        pc.greater(features[f"count_{NEAR_M}m"], 0), pc.is_in(features["id_cs"], value_set=pa.array(stations))
+    )
+    features = features.filter(is_near)
+    texts = features["poi_category"].cast(pa.string())
     category = pc.index_in(texts, value_set=pa.array(categories, pa.string())).to_numpy()
-    near[np.searchsorted(stations, of_sites["id_cs"].to_numpy()), category] = True
+    near = np.zeros((len(stations), len(categories)), bool)
+    near[np.searchsorted(stations, features["id_cs"].to_numpy()), category] = True
     return near[site], tuple(categories)
 
 
@@ -262,11 +263,12 @@ def _model(sites: _Sites, outcome: str) -> _Model:
     amount = sites.outcome(outcome)
     names, power = np.unique(sites.power_class, return_inverse=True)
     is_of = {name: power == number for number, name in enumerate(names.tolist())}
-    # Largest first; of those where anything happened.
+    # The one of most stations, of those where anything happened.
     reference = max(is_of, key=lambda name: (bool(amount[is_of[name]].any()), sites.stations(is_of[name]), name))
     remarks = {}
     is_modelled = np.ones(len(sites), bool)
-    for name in is_of.keys() - {reference}:
+    others = [name for name in is_of if name != reference]
+    for name in others:
         if (why := _why_not(sites, amount, is_of[name])) is not None:
             remarks[f"power:{name}"] = f"{why} Its points are in no model."
             is_modelled &= ~is_of[name]
@@ -275,10 +277,9 @@ def _model(sites: _Sites, outcome: str) -> _Model:
     for term, mask in is_with.items():
         if (why := _why_not(modelled, amount, mask)) is not None:
             remarks[term] = why
-    is_with |= {f"power:{name}": mask[is_modelled] for name, mask in is_of.items() if name != reference}
+    is_with |= {f"power:{name}": is_of[name][is_modelled] for name in others}
     model = _Model(modelled, amount, reference, is_with, remarks)
-    remarks |= dict.fromkeys(_inseparable(model), _INSEPARABLE)
-    return model
+    return replace(model, remarks=remarks | dict.fromkeys(_inseparable(model), _INSEPARABLE))
 
 
 def _why_not(sites: _Sites, amount: Floats, is_with: Mask) -> str | None:
@@ -331,17 +332,16 @@ def _indicators(number: Longs) -> Floats:
 
 
 class _Estimates(NamedTuple):
-    """Of the terms of a model, in their order."""
+    """Of those terms of a model that have one."""
 
-    log_ratio: Floats
-    error: Floats
-    p_value: Floats
+    of_terms: dict[str, tuple[float, float, float]]
+    """Logarithm of the ratio, its standard error, p-value."""
     dispersion: float
     """Variance = mean + dispersion x mean squared."""
 
 
 def _estimated(model: _Model) -> _Estimates | None:
-    """None: it cannot be estimated."""
+    """None: there is no solution."""
     level, columns = _levels(model.sites, model.outcome), model.columns()
     clusters = np.unique(model.sites.id_cs, return_inverse=True)[1]
     dispersion = 0.0
@@ -353,10 +353,15 @@ def _estimated(model: _Model) -> _Estimates | None:
     fit = _fit(model.outcome, level, columns, model.sites.days, dispersion, clusters)
     if fit is None:
         return None
-    terms = slice(len(fit.params) - columns.shape[1], None)
-    found = _Estimates(fit.params[terms], fit.bse[terms], fit.pvalues[terms], dispersion)
-    is_told = np.isfinite(found.log_ratio) & np.isfinite(found.error) & (found.error > _SINGULAR)
-    return found if is_told.all() and (np.abs(found.log_ratio) + _Z * found.error).max() < _MOST_LOG_RATIO else None
+    columns_of = zip(fit.params.tolist(), fit.bse.tolist(), fit.pvalues.tolist(), strict=True)
+    of_terms = dict(zip(model.terms, list(columns_of)[-len(model.terms) :], strict=True))
+    # Without an error there is no interval: nothing varies but by the term. One that is no number fails both.
+    told = {
+        term: (ratio, error, p_value)
+        for term, (ratio, error, p_value) in of_terms.items()
+        if error > _SINGULAR and abs(ratio) + _Z * error < _MOST_LOG_RATIO
+    }
+    return _Estimates(told, dispersion)
 
 
 def _fit(
@@ -451,14 +456,12 @@ def _rows(outcome: str, model: _Model) -> Iterator[dict[str, Any]]:
             "reference": f"none within {NEAR_M} m" if _kind(term) == "poi" else model.reference,
             "remark": model.remarks.get(term),
         }
-        if found and term in terms:
-            at = terms.index(term)
-            log_ratio, error = found.log_ratio[at], found.error[at]
+        if found and term in found.of_terms:
+            log_ratio, error, row["p_value"] = found.of_terms[term]
             for name, z in (("rate_ratio", 0.0), ("rate_ratio_low", -_Z), ("rate_ratio_high", _Z)):
                 row[name] = _rounded(np.exp(log_ratio + z * error))
-            row["p_value"] = float(found.p_value[at])
         elif term in terms:
-            row["remark"] = "There is no estimate: the figures are too few, or too much alike."
+            row["remark"] = _NO_ESTIMATE
         yield row
 
 

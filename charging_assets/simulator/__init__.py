@@ -4,7 +4,7 @@
     (places)(stations,(when     (what     (what feeds   (raw polls, tables,
              changes)  and how   happens)  publish)      ground truth, HTTP)
               |        long)               answers: as JSON
-              pois (what stands around the stations)
+              pois (what stands around the stations), effects (more or fewer people near some of it)
 
 Belongs here: everything that is made up. Does not belong here: anything that reads answers, since this is what reading
 is tested with (`flatten` and `sources` are not imported). One seed and one epoch give one world, whoever asks.

@@ -262,7 +262,7 @@ def _kpis(connection: "Connection", selection: _Selection, calendar: pa.Table) -
     }
     # Threads add in no fixed order. Of decimals the sum is the same in any, and so are the bytes of the partition.
     amounts = {name: f"CAST({name} AS DECIMAL(18, 6))" for name in _ENERGY} | {
-        "peak_s": f"CAST(peak_utilization * ({_OBSERVED}) AS DECIMAL(38, 6))"
+        "peak_s": f"CAST(peak_utilization * ({_OBSERVED}) AS DECIMAL(38, 12))"
     }
     query = f"""
         SELECT

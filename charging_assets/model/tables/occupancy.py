@@ -53,7 +53,9 @@ def _whereabouts() -> list[Column[Any]]:
     return [
         text("source", "Which system answered.", few=True),
         text("feed", "Which feed gave the status; of several the first by name.", few=True),
-        column("id_cs", BigInteger(), "Charging station, by the day's own master data; null: not known.", nullable=True),
+        column(
+            "id_cs", BigInteger(), "Charging station, by the day's own master data; null: not known.", nullable=True
+        ),
         text("city", "City, by the day's own master data; null: not known.", nullable=True, few=True),
         text("operator_name", "Operator, by the day's own master data; null: not known.", nullable=True, few=True),
         text(
@@ -77,7 +79,9 @@ def _censored() -> list[Column[Any]]:
             "Whether it went on for an unknown time: after it lies the end of observation, a gap of more than 3 "
             "polls, or frozen time.",
         ),
-        _flag("has_gap", "Whether polls are missing within it or at its edges: its bounds or its length are less sure."),
+        _flag(
+            "has_gap", "Whether polls are missing within it or at its edges: its bounds or its length are less sure."
+        ),
     ]
 
 
@@ -213,7 +217,9 @@ def _kpis(period: str) -> list[Column[Any]]:
         ),
         count("station_polls", "Polls of stations that `free_on_arrival` is of.", unit="polls"),
         count("station_polls_free", "Of `station_polls`, those with a free point.", unit="polls"),
-        count("station_polls_working", "Of `station_polls`, those with a working point: free or occupied.", unit="polls"),
+        count(
+            "station_polls_working", "Of `station_polls`, those with a working point: free or occupied.", unit="polls"
+        ),
         count("station_polls_full", "Of `station_polls_working`, those with none free.", unit="polls"),
         _ratio(
             "peak_utilization",
@@ -239,7 +245,9 @@ def _kpis(period: str) -> list[Column[Any]]:
         _seconds(
             "open_occupied_s", "Point-seconds occupied within opening hours; null: none are known.", nullable=True
         ),
-        _seconds("open_observed_s", "Point-seconds observed within opening hours; null: none are known.", nullable=True),
+        _seconds(
+            "open_observed_s", "Point-seconds observed within opening hours; null: none are known.", nullable=True
+        ),
         _seconds(
             "open_unknown_s", "Point-seconds not observed within opening hours; null: none are known.", nullable=True
         ),
@@ -283,7 +291,9 @@ kpi_monthly = declare(
     *_kpis("month"),
     count("days", "Days of the month on which it was known, days without any poll between them included.", unit="days"),
     count("days_observed", "Of `days`, those of which something was observed.", unit="days"),
-    _ratio("uptime_12m", "1 - X / O over 12 months up to the end of this one: an upper bound. Null below 80 % coverage."),
+    _ratio(
+        "uptime_12m", "1 - X / O over 12 months up to the end of this one: an upper bound. Null below 80 % coverage."
+    ),
     _ratio("uptime_12m_coverage", "O / (O + U) over these 12 months."),
     key=("scope", "scope_id", "month"),
     group="reports",
@@ -311,7 +321,7 @@ usage_profile = declare(
 )
 
 POI_OUTCOMES = ("events", "utilization")
-POI_FAMILIES = ("negative_binomial", "poisson", "quasi_binomial")
+POI_FAMILIES = ("negative_binomial", "poisson")
 
 poi_effect = declare(
     "poi_effect",
@@ -319,18 +329,27 @@ poi_effect = declare(
     "city. An association, not a cause: what stands around a station was not put there by chance. One row per outcome "
     "and term of the model.",
     text("outcome", f"What is explained: {', '.join(f'`{name}`' for name in POI_OUTCOMES)}.", few=True),
-    text("term", "`poi:<category>` (within the radius, against none), or `power:<power class>` (against the reference)."),
+    text(
+        "term", "`poi:<category>` (within the radius, against none), or `power:<power class>` (against the reference)."
+    ),
     _ratio("rate_ratio", "How many times as much as without it, all else equal; null: it could not be estimated."),
     _ratio("rate_ratio_low", "Lower end of the 95 % interval, by station (cluster-robust)."),
     _ratio("rate_ratio_high", "Upper end of it."),
     _ratio("p_value", "Of the hypothesis that the ratio is 1, corrected for the number of terms (Holm)."),
-    _flag("is_finding", "Whether `p_value` is below 0.05. False where the model does not predict places it has not seen."),
+    _flag(
+        "is_finding",
+        "Whether `p_value` is below 0.05. False where the terms of this kind do not help to predict places left out.",
+    ),
     count("points", "Charging points in the model.", unit="points"),
     count("points_with", "Of `points`, those with the term.", unit="points"),
     count("stations", "Stations of these points.", unit="stations"),
     column("point_days", Double(), "Observed point-days: the exposure.", unit="point-days"),
     text("family", f"{', '.join(f'`{name}`' for name in POI_FAMILIES)}.", few=True),
-    _ratio("skill", "Share of the deviance of places left out that the model explains beyond cities and power alone."),
+    _ratio(
+        "skill",
+        "Share of the deviance of places left out that the terms of this kind (points of interest, or power) explain "
+        "beyond the rest of the model; null: it cannot be told.",
+    ),
     column("first_date", Date(), "First query date of the figures."),
     column("last_date", Date(), "Last one."),
     text("reference", "What the terms are against, in words."),
