@@ -114,8 +114,8 @@ status_intervals = declare(
 charging_events = declare(
     "charging_events",
     "Charging events: each run of CHARGING or OCCUPIED at a point, in the partition of the day on which it ends; of "
-    "one whose end was not seen, the day of its last poll. Looks back 7 days for the beginning. At 10 minutes polls see "
-    "about 94 % of AC events and 91 % of DC events, and short breaks between two are missed.",
+    "one whose end was not seen, the day of its last poll. Looks back 7 days for the beginning. At 10 minutes polls "
+    "see about 94 % of AC events and 91 % of DC events, and short breaks between two are missed.",
     _id_cp(),
     column("id_cs", BigInteger(), "Charging station, by the day's own master data; null: not known.", nullable=True),
     time("start_time", "When it began, midway between two polls; maybe up to 7 days before."),
@@ -228,7 +228,11 @@ def _kpis(period: str) -> list[Column[Any]]:
         ),
         count("events", "Charging events that ended, short of what polls miss; see `charging_events`.", unit="events"),
         _ratio("events_per_point_day", f"Events per observed point-day, `events` * 86400 / O. {hidden}"),
-        _seconds("duration_p50_s", "Median duration of the events whose both ends were seen.", nullable=True),
+        _seconds(
+            "duration_p50_s",
+            "Median duration of the events whose both ends were seen, each spread over the poll it was rounded to.",
+            nullable=True,
+        ),
         _seconds("duration_p90_s", "90th percentile of the same.", nullable=True),
         count("overstays", "Of `events`, those of more than 4 hours, at DC of more than 45 minutes.", unit="events"),
         _ratio("overstay_share", "`overstays` / `events`; null: no events."),
@@ -253,7 +257,7 @@ def _kpis(period: str) -> list[Column[Any]]:
         ),
         _ratio(
             "open_utilization",
-            "`open_occupied_s` / `open_observed_s`: utilization within opening hours. Null below 80 % coverage of them.",
+            "`open_occupied_s` / `open_observed_s`: utilization within opening hours. Null below 80 % observed.",
         ),
     ]
 
@@ -263,8 +267,8 @@ def _scope() -> list[Column[Any]]:
         text("scope", f"{', '.join(f'`{name}`' for name in SCOPES)}.", few=True),
         text(
             "scope_id",
-            "`id_cp`, `id_cs` as text, city, operator's name, power class or feed. What is not known by its master data "
-            "is in no such scope, but in its feed.",
+            "`id_cp`, `id_cs` as text, city, operator's name, power class or feed. What is not known by its master "
+            "data is in no such scope, but in its feed.",
         ),
     ]
 
