@@ -23,6 +23,8 @@ from charging_assets.calendar import day_bounds
 from charging_assets.derive.calendar_tables import public_holidays, time_table
 from charging_assets.derive.dimensions import dimensions
 from charging_assets.derive.feed_health import FeedHealthMaker
+from charging_assets.derive.occupancy.day import TABLES, OccupancyMaker
+from charging_assets.derive.occupancy.periods import kpi_monthly, usage_profile
 from charging_assets.flatten.current import current_status
 from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Lake
@@ -63,6 +65,13 @@ def make_lake(folder: Path) -> Lake:
         health = maker.make(date, is_closed=True)
         lake.write("feed_health", date, health.feed_health)
         lake.write("frozen_spans", date, health.frozen_spans)
+    occupancy = OccupancyMaker(lake)
+    for date in (WEEK_BEFORE, DAY):
+        made = occupancy.make(date, is_closed=True)
+        for name in TABLES:
+            lake.write(name, date, getattr(made, name))
+    for name, make in {"kpi_monthly": kpi_monthly, "usage_profile": usage_profile}.items():
+        lake.write(name, None, make(lake))
     for name, rows in dimensions(lake, active_days=2).items():
         lake.write(name, None, rows)
     lake.write("current_status", None, current_status(lake, day_bounds(DAY)[1]))

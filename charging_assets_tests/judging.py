@@ -19,4 +19,5 @@ def lose_a_row(lake: Lake, table: str, date: dt.date) -> None:
 def judge(graph: dg.Definitions, instance: dg.DagsterInstance, table: str, date: dt.date) -> None:
     checks = {key for key in graph.resolve_asset_graph().asset_check_keys if key.asset_key.path == [table]}
     job = graph.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=checks)
-    job.execute_in_process(instance=instance, partition_key=date.isoformat(), raise_on_error=False)
+    # By tag, as the UI does it: with `partition_key`, all assets there are would have to be of one kind of partitions.
+    job.execute_in_process(instance=instance, tags={"dagster/partition": date.isoformat()}, raise_on_error=False)

@@ -1,7 +1,8 @@
 """Checks of what is made from observed time: whether its seconds and events add up, and whether it is likely.
 
 Every table is judged against the one that it follows from, by other means than it was made by: intervals against
-themselves, hours against intervals, KPIs against hours and events, months against days.
+themselves, hours against intervals, KPIs against hours and events, months against days. Does not belong here: whether
+the polls can be believed (`feeds`).
 """
 
 import datetime as dt
@@ -121,7 +122,9 @@ def _intervals(partition: Partition, name: str) -> Verdict:
     points = len(pc.unique(rows["id_cp"]))
     figures = {"rows": rows.num_rows, "points": points, "seconds": int((end - start).sum()), "gap_s": int(gap_s.sum())}
     if wrong:
-        return failed(f"{amount(len(wrong), 'fault')} in {amount(rows.num_rows, 'interval')}: {some(wrong)}.", wrong)
+        return failed(
+            f"{amount(len(wrong), 'fault')} in {amount(rows.num_rows, 'interval')}: {some(wrong)}.", wrong, **figures
+        )
     length_s = points * _length_s(partition.date)
     return passed(
         f"{amount(rows.num_rows, 'interval')} of {amount(points, 'point')} cover "
@@ -216,7 +219,10 @@ def _hours(partition: Partition, name: str) -> Verdict:
         return passed("0 points, so no hours.", points=0)
     start, end = (int(bound.timestamp()) for bound in day_bounds(partition.date))
     times = _seconds(rows["hour_utc"])
-    hour, total = (times - start) // _HOUR_S, sum(_kinds(rows).values(), np.zeros(rows.num_rows, np.int64))
+    if outside := [_key(rows, row) for row in _where((times < start) | (times >= end))]:
+        return failed(f"{amount(len(outside), 'row')} of other days: {some(outside)}.", outside, outside=len(outside))
+    hour = (times - start) // _HOUR_S
+    total = sum(_kinds(rows).values(), np.zeros(rows.num_rows, np.int64))
     last = int(hour.max())
     lengths = np.full(last + 1, _HOUR_S)
     lengths[last] = total[hour == last].max()  # the running one is as long as it was observed

@@ -13,7 +13,7 @@ from charging_assets.definitions import build_definitions
 from charging_assets.defs.partitions import DAILY
 from charging_assets.derive.inputs import DERIVED, FLATTENED
 from charging_assets.model.arrow import arrow_schema
-from charging_assets.model.tables import is_dated, table
+from charging_assets.model.tables import METADATA, is_dated, table
 from charging_assets.warehouse.contract import published_tables
 from charging_assets.warehouse.schema import view_columns
 
@@ -30,7 +30,10 @@ begun = time.process_time()
 from charging_assets.definitions import defs
 defs.get_repository_def()
 took = time.process_time() - begun
-heavy = {"geopandas", "osmnx", "osmium", "pyogrio", "duckdb", "boto3", "dagster_aws"} & set(sys.modules)
+heavy = {
+    *("geopandas", "osmnx", "osmium", "pyogrio", "duckdb", "boto3", "dagster_aws"),
+    *("matplotlib", "statsmodels", "scipy.stats", "xlsxwriter"),
+} & set(sys.modules)
 assert not heavy, f"imported at load: {heavy}"
 assert took < 5, f"{took:.1f} s of CPU"
 """
@@ -163,11 +166,19 @@ def test_every_asset_tells_what_it_is(graph: dg.Definitions) -> None:
     nodes = graph.resolve_asset_graph()
     for key in nodes.get_all_asset_keys():
         spec = nodes.get(key)
-        schema = spec.metadata["dagster/column_schema"]
         assert spec.description
         assert spec.group_name in {"raw", "status", "master", "reports", "poi"}
         assert spec.owners
         assert spec.kinds
+
+
+def test_every_asset_that_is_a_table_tells_its_version_and_columns_and_has_checks(graph: dg.Definitions) -> None:
+    nodes = graph.resolve_asset_graph()
+    tables = {key for key in nodes.get_all_asset_keys() if not key.path[-1].startswith("report_by_")}
+    assert {key.path[-1] for key in tables} == set(METADATA.tables)
+    for key in tables:
+        spec = nodes.get(key)
+        schema = spec.metadata["dagster/column_schema"]
         assert spec.code_version
         assert all(column.description for column in schema.columns)
         assert [column.name for column in schema.columns] == arrow_schema(key.path[-1]).names

@@ -198,6 +198,7 @@ def test_every_schedule_waits_until_somebody_turns_it_on() -> None:
         "night_schedule",
         "dimensions_schedule",
         "pois_schedule",
+        "reports_schedule",
         "housekeeping_schedule",
     ]
     assert {one.default_status for one in made} == {dg.DefaultScheduleStatus.STOPPED}

@@ -224,6 +224,15 @@ def test_hours_that_are_too_long_or_missing_are_named(sound: Lake) -> None:
     )
 
 
+@pytest.mark.parametrize("days", [-40, 40])
+def test_hours_of_other_days_are_told_and_nothing_raises(sound: Lake, days: int) -> None:
+    time = day_bounds(DAY)[0] + dt.timedelta(days=days)
+    put(sound, "utilization_hourly", "hour_utc", {0: time})
+
+    assert not said(sound, "utilization_hourly", "query_date")[0]
+    assert said(sound, "utilization_hourly", "hours")[2] == f"1 row of other days: (DE*BN*E000, {time})."
+
+
 def test_a_point_that_was_busier_than_its_intervals_say_is_named_with_both(sound: Lake) -> None:
     put(sound, "utilization_hourly", "free_s", {0: 0})
     put(sound, "utilization_hourly", "occupied_s", {0: 3600})
