@@ -1,8 +1,10 @@
-"""Take the README's pictures of the Dagster UI: ``python docs/make_pictures.py``, while `make dev` runs.
+"""Take the README's pictures of the UI and of a report: ``python docs/make_pictures.py``, while `make dev` runs.
 
 The lake wants about three weeks of built dates, with CHARGING_ASSETS_FIRST_DATE at the first of them and
 `raw_snapshots` materialized for all. For the picture of a warehouse partition that failed, set one up, run the job
 `publish` over all dates, cut the file of a date of `status_chargingpoints` short, run it again, and give the date.
+For that of a monthly report, build a month that is over, run the job `make_reports` for it, and give its first day; for
+that of a page, have `charging-assets report` write one as html, and give the file.
 Needs Chromium (Debian: `apt install chromium`).
 """
 
@@ -36,6 +38,8 @@ def main() -> None:
     parser.add_argument(
         "--failed", metavar="DATE", help="whose partition in the warehouse failed; else no such picture"
     )
+    parser.add_argument("--month", metavar="DATE", help="of which a report was made; else no such picture")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="a report as html; else no such picture")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, playwright.chromium.launch(executable_path=given.chromium) as browser:
@@ -44,14 +48,22 @@ def main() -> None:
         _checks(browser, given.url, given.folder / "checks.png")
         if given.failed:
             _warehouse(browser, given.url, given.folder / "warehouse.png", given.failed)
+        if given.month:
+            _monthly_report(browser, given.url, given.folder / "monthly_report.png", given.month)
+        if given.report:
+            _report_page(browser, given.report, given.folder / "report.png")
 
 
 def _lineage(browser: Browser, url: str, file: Path) -> None:
-    page = _open(browser, f"{url}/asset-groups", width=1000, height=1300, scale=1)
-    page.get_by_label("panel_show_right").click()  # folds the list of assets
-    page.get_by_text("raw", exact=True).first.wait_for()
-    page.keyboard.press("Alt+KeyE")  # opens all groups
-    page.get_by_text("raw_snapshots", exact=True).first.wait_for()
+    """From raw answers to reports: the whole graph is too large for names that can be read."""
+    page = _open(
+        browser,
+        f"{url}/assets/kpi_daily?view=lineage&lineageScope=neighbors&lineageDepth=2",
+        width=1200,
+        height=860,
+        scale=1,
+    )
+    page.get_by_text("report_by_city", exact=True).first.wait_for()
     _take(page, file)
 
 
@@ -74,6 +86,20 @@ def _warehouse(browser: Browser, url: str, file: Path, failed: str) -> None:
     asset = f"{url}/assets/warehouse/status_chargingpoints"
     page = _open(browser, f"{asset}?view=partitions&partition={failed}", width=1280, height=900)
     page.get_by_text("failed, and did not materialize this asset").wait_for()
+    _take(page, file)
+
+
+def _monthly_report(browser: Browser, url: str, file: Path, month: str) -> None:
+    page = _open(
+        browser, f"{url}/assets/report_by_city?view=partitions&partition={month}", width=1280, height=880, scale=1
+    )
+    page.get_by_text("[Show Markdown]").click()  # the plot: what is long is not shown beside the rest
+    _take(page, file)
+
+
+def _report_page(browser: Browser, report: Path, file: Path) -> None:
+    """The beginning of it: figures, findings, and use by day."""
+    page = _open(browser, report.absolute().as_uri(), width=900, height=1290, scale=1)
     _take(page, file)
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charging_assets.calendar import day_bounds, today
-from charging_assets.cli import runs
+from charging_assets.cli import demo_tour, runs
 from charging_assets.cli.environment import open_lake, use_dagster_home
 from charging_assets.cli.progress import progress_bar
 from charging_assets.progress import Watcher, advance, watch
@@ -35,9 +35,6 @@ HOME = ".charging_assets-demo"
 MISSING = 0.02
 """Share of the answers that do not come, or not well."""
 MOST_DAYS = 31
-POI_MAP = "pois.png"
-MAPPED_FEED = "koeln"
-"""Whose stations and points of interest are drawn: a map of all of Germany would be dots."""
 
 _OFF_WEEKDAY, _OFF_HOURS = 2, dt.timedelta(hours=5)
 _UI_WITHIN_S, _END_WITHIN_S = 120, 8
@@ -51,44 +48,6 @@ _START_SCHEDULE = """mutation {startSchedule(scheduleSelector: {
     repositoryLocationName: "charging_assets", repositoryName: "__repository__",
     scheduleName: "poll_chargecloud_schedule"}) {__typename}}"""
 
-_QUERIES = {
-    "How did the points stand at the last poll?": """\
-SELECT status_class, count(*) AS points, round(100 * count(*) / sum(count(*)) OVER (), 1) AS percent
-FROM status_chargingpoints
-WHERE query_time = (SELECT max(query_time) FROM status_chargingpoints WHERE query_date <= '{last}')
-GROUP BY ALL ORDER BY points DESC""",
-    "How busy are they by local hour, and how sure is that?": """\
-WITH polls AS (
-  SELECT query_time, count(*) FILTER (status_class = 'occupied') AS occupied,
-         count(*) FILTER (status_class IN ('free', 'occupied', 'fault')) AS observed
-  FROM status_chargingpoints WHERE query_date BETWEEN '{first}' AND '{last}' GROUP BY query_time
-), points AS (
-  SELECT count(DISTINCT id_chargingpoint) AS known
-  FROM status_chargingpoints WHERE query_date BETWEEN '{first}' AND '{last}'
-)
-SELECT hour(query_time AT TIME ZONE 'Europe/Berlin') // 3 * 3 AS from_hour,
-       round(100 * sum(occupied) / sum(observed), 1) AS occupied_percent,
-       round(100 * sum(observed) / any_value({days} * 3 * {hourly} * known), 1) AS observed_percent
-FROM polls, points GROUP BY ALL ORDER BY from_hour""",
-    "Which feeds failed most, and why?": """\
-SELECT feed, count(*) AS failed, string_agg(DISTINCT reason, '; ' ORDER BY reason) AS reasons
-FROM poll_log WHERE outcome <> 'ok' AND query_date BETWEEN '{first}' AND '{last}'
-GROUP BY feed ORDER BY failed DESC, feed LIMIT 5""",
-    "How busy are stations that have something of a category within 100 m?": """\
-WITH stations AS (
-  SELECT id_cs, count(*) FILTER (status_class = 'occupied') AS occupied,
-         count(*) FILTER (status_class IN ('free', 'occupied', 'fault')) AS observed
-  FROM status_chargingpoints JOIN charging_point ON id_cp = id_chargingpoint
-  WHERE query_date BETWEEN '{first}' AND '{last}' GROUP BY id_cs
-), features AS (
-  SELECT *, count_100m > 0 AS is_near FROM station_poi_features JOIN stations USING (id_cs)
-)
-SELECT poi_category, count(*) FILTER (is_near) AS stations,
-       round(100 * sum(occupied) FILTER (is_near) / sum(observed) FILTER (is_near), 1) AS occupied_percent,
-       round(100 * sum(occupied) FILTER (NOT is_near) / sum(observed) FILTER (NOT is_near), 1) AS percent_elsewhere
-FROM features GROUP BY ALL ORDER BY stations DESC""",
-}
-
 
 @click.command()
 @click.option(
@@ -100,9 +59,9 @@ FROM features GROUP BY ALL ORDER BY stations DESC""",
 def demo(days: int, no_serve: bool, port: int, seed: int) -> None:
     """Try everything on a simulated Germany: 38 feeds, 2,423 charging points, and what stands around them.
 
-    Simulates the past days into ./.charging_assets-demo, builds their tables, shows what came of it, and serves the
-    Dagster UI with the live simulated feeds polled behind it until Ctrl-C. What is there already is kept: run it again
-    to go on. It takes no settings from the environment and touches nothing else.
+    Simulates the past days into ./.charging_assets-demo, builds their tables, shows what came of it, writes the report
+    of a city, and serves the Dagster UI with the live simulated feeds polled behind it until Ctrl-C. What is there
+    already is kept: run it again to go on. It takes no settings from the environment and touches nothing else.
     """
     with _interruptible():
         try:
@@ -128,18 +87,26 @@ def _demo(days: int, port: int | None, seed: int) -> None:
     simulated = time.monotonic()
     _build(settings, lake, dates)
     built = time.monotonic()
-    _show(settings, lake, dates, home, simulation)
+    unasked = f"on Wednesdays the demo's collector is off for the last {_OFF_HOURS.seconds // 3600} hours"
+    whole = [date for date in dates if date.weekday() != _OFF_WEEKDAY]
+    report = demo_tour.show(settings, lake, dates, "" if whole == dates else unasked)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     click.echo(
         f"\nSimulated in {simulated - started:.1f} s, built in {built - simulated:.1f} s, "
         f"shown in {time.monotonic() - built:.1f} s; {peak / 2**20:,.0f} MiB of memory at most."
     )
+    busiest = max(report.rows.to_pylist(), key=lambda row: row["occupied_s"] / row["points"])
     click.echo(
-        f"  pictures  {HOME}/utilization.svg, {HOME}/{POI_MAP}\n"
+        f"  report    {HOME}/{demo_tour.REPORT}: {report.city}, to read and to print\n"
+        f"  pictures  {HOME}/{demo_tour.WEEK}, {HOME}/{demo_tour.POI_MAP}\n"
         f"  tables    {HOME}/lake/tables (Parquet)\n"
         f"  answers   {HOME}/lake/raw\n"
-        f'  your SQL  CHARGING_ASSETS_HOME={HOME} charging-assets sql "SHOW TABLES"\n'
-        f"  clean up  rm -r {HOME}"
+        f"  clean up  rm -r {HOME}\n"
+        "\nYour own questions:\n"
+        f"  export CHARGING_ASSETS_HOME={HOME}\n"
+        '  charging-assets sql "SHOW TABLES"\n'
+        f"  charging-assets report --by operator --from {dates[0]} --to {dates[-1]}\n"
+        f"  charging-assets explain --kpi utilization --station {busiest['scope_id']} --date {(whole or dates)[-1]}"
     )
     if port is not None:
         _serve(settings, simulation, home, port)
@@ -262,72 +229,6 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
         checked += runs.run_job(settings, "refresh_pois", {}, assets=["raw_pois", *POI_TABLES], verbose=False).checked
     checked += runs.build_dates(settings, changed or dates, skip_unchanged=True, verbose=False).checked
     runs.print_checks(checked)
-
-
-def _show(settings: Settings, lake: "Lake", dates: Sequence[dt.date], home: Path, simulation: "Simulation") -> None:
-    """Print what there is of the dates, and draw the pictures."""
-    from charging_assets.calendar import expected_polls
-    from charging_assets.cli.output import write_table
-    from charging_assets.model.tables import METADATA, is_dated
-    from charging_assets.reports.heatmap import heatmap, weekly_utilization
-    from charging_assets.warehouse import connect, query
-
-    click.echo(f"\n{'table':<26}{'rows':>12}{'bytes':>12}")
-    for table in METADATA.tables.values():
-        if table.name == "raw_snapshots":
-            continue
-        parts = [lake.info(table.name, date) for date in (dates if is_dated(table) else [None])]
-        if infos := [info for info in parts if info is not None]:
-            rows, size = sum(info.rows for info in infos), sum(info.bytes for info in infos)
-            click.echo(f"{table.name:<26}{rows:>12,}{size:>12,}")
-    span = "query_date BETWEEN ? AND ?"
-    with connect(lake, ["poll_log"]) as connection:
-        ((size, asked, came),) = connection.execute(
-            "SELECT sum(bytes_total), count(*), count(*) FILTER (outcome = 'ok') "  # noqa: S608 - a constant
-            f"FROM (SELECT DISTINCT ON (feed, time_bucket(INTERVAL {settings.interval_s} SECOND, query_time)) * "
-            f"FROM poll_log WHERE {span} ORDER BY outcome = 'ok' DESC)",
-            [dates[0], dates[-1]],
-        ).fetchall()
-    disk = sum(file.stat().st_size for file in (home / "lake/raw").rglob("*.parquet"))
-    click.echo(f"Made from {size / 1e9:.2f} GB of JSON, kept byte for byte in {disk / 1e6:.0f} MB.")
-    polls = sum(expected_polls(date, settings.interval_s) for date in dates)
-    feeds = len(simulation.world.feeds)
-    planned = polls * feeds
-    click.echo(
-        f"\nCoverage: {polls:,} polls of {feeds} feeds were planned, {planned:,} answers; {came:,} came "
-        f"({100 * came / planned:.1f} %), {asked - came:,} failed, {planned - asked:,} were never asked for"
-        + (
-            f" (on Wednesdays the demo's collector is off for the last {_OFF_HOURS.seconds // 3600} hours)."
-            if any(date.weekday() == _OFF_WEEKDAY for date in dates)
-            else "."
-        )
-    )
-    facts = {"first": dates[0], "last": dates[-1], "days": len(dates), "hourly": 3600 // settings.interval_s}
-    for question, sql in _QUERIES.items():
-        statement = sql.format(**facts)
-        click.echo("\n" + click.style(question, bold=True) + "\n\n" + click.style(statement, dim=True) + "\n")
-        with query(lake, statement) as reader:
-            write_table(reader)
-    note = f"simulated data, {dates[0]} to {dates[-1]}"
-    picture = heatmap(weekly_utilization(lake, dates, settings.interval_s), note)
-    (home / "utilization.svg").write_text(picture, encoding="utf-8")
-    (home / POI_MAP).write_bytes(_map_of(lake, MAPPED_FEED))
-
-
-def _map_of(lake: "Lake", feed: str) -> bytes:
-    """Stations of a feed and what stands around them, as a PNG."""
-    import pyarrow.compute as pc
-
-    from charging_assets.reports.poi_map import SIMULATED, poi_map
-
-    stations = lake.read("charging_station", None, ["id_cs", "longitude", "latitude", "feed", "is_active"])
-    pois = lake.read("poi", None, ["geom", "poi_category", "city", "is_current"])
-    return poi_map(
-        stations.filter(pc.and_(pc.equal(stations["feed"], feed), stations["is_active"])),
-        pois.filter(pc.and_(pc.equal(pois["city"], feed), pois["is_current"])),
-        lake.read("mapping_poi_cs", None, ["id_cs"]),
-        SIMULATED,
-    )
 
 
 def _serve(settings: Settings, simulation: "Simulation", home: Path, port: int) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -25,13 +26,19 @@ HOME = ".charging_assets-demo"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Everything in the demo's lake."""
+    """Everything in the demo's lake but the archive of reports, whose files are called by when they were given out."""
     lake = folder / HOME / "lake"
-    return {str(path.relative_to(lake)): path.read_bytes() for path in lake.rglob("*") if path.is_file()}
+    paths = [path for path in lake.rglob("*") if path.is_file() and path.parent != lake / "reports"]
+    return {str(path.relative_to(lake)): path.read_bytes() for path in paths}
+
+
+def reports(folder: Path) -> list[str]:
+    """Ids of the reports that were given out."""
+    return [report.report_id for report in lake_of(folder).reports.published()]
 
 
 def lake_of(folder: Path) -> Lake:
@@ -67,7 +74,7 @@ def test_a_demo_makes_all_tables_of_yesterday_and_shows_what_it_made(
     assert "GB of JSON, kept byte for byte in" in done.stdout
     assert "Coverage: " in done.stdout
     assert f"{38 * expected_polls(date, 600):,} answers" in done.stdout
-    for words in ("GROUP BY ALL ORDER BY points DESC", "occupied_percent", "HTTP 502 Bad Gateway", "Simulated in"):
+    for words in ("GROUP BY ALL ORDER BY points DESC", "FROM usage_profile", "HTTP 502 Bad Gateway", "Simulated in"):
         assert words in done.stdout
     assert "polls simulated" in done.stderr
     assert "days of status_chargingpoints built" in done.stderr
@@ -84,11 +91,10 @@ def test_a_demo_shows_what_stands_around_its_stations_and_so_does_the_ui(
     assert lake.read("poi", None).num_rows > 5_000
     assert lake.read("mapping_poi_cs", None).num_rows > 2_000
     assert {row["outcome"] for row in lake.read("poi_refresh_log", None).to_pylist()} == {"ok"}
-    shown = done.stdout.partition("How busy are stations that have something of a category within 100 m?")[2]
+    _, question, shown = done.stdout.partition("Are points used more near something?")
+    assert question
     for category in Categories.load("default").names:
-        stations = re.search(rf"^{category} +([\d,]+) +[\d.]+ +[\d.]+$", shown, re.MULTILINE)
-        assert stations, shown
-        assert int(stations[1]) > 10
+        assert re.search(rf"^poi:{category} +\d+ ", shown, re.MULTILINE), shown
     with dg.DagsterInstance.from_config(str(folder / HOME / "dagster")) as instance:
         for name in ("raw_pois", "poi", "rejected_pois", "poi_refresh_log", "mapping_poi_cs", "station_poi_features"):
             assert instance.get_latest_materialization_event(dg.AssetKey(name)), name
@@ -96,6 +102,39 @@ def test_a_demo_shows_what_stands_around_its_stations_and_so_does_the_ui(
         assert asked
         assert asked.asset_materialization
         assert asked.asset_materialization.metadata["requests"].value == 0
+
+
+def test_a_demo_gives_out_a_report_and_its_commands_can_be_tried(
+    first: tuple[Path, subprocess.CompletedProcess[str]], made: Path
+) -> None:
+    page = (first[0] / HOME / "report-koeln.html").read_text()
+    (report,) = lake_of(first[0]).reports.published()
+    assert report.question.city == "Köln"
+    assert report.report_id in page
+    assert "SIMULATED" in page
+    home, _, commands = first[1].stdout.partition("Your own questions:\n")[2].partition("\n")
+    assert home.split() == ["export", f"CHARGING_ASSETS_HOME={HOME}"]
+    assert [line.split()[1] for line in commands.splitlines()] == ["sql", "report", "explain"]
+    for line in commands.splitlines():
+        name, *arguments = shlex.split(line)
+        assert name == "charging-assets"
+        done = subprocess.run(
+            [*COMMAND[:3], *arguments],
+            cwd=made,
+            env=os.environ | {"CHARGING_ASSETS_HOME": HOME},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_what_a_demo_shows_fits_into_100_columns(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    shown = first[1].stdout.partition("\ntable ")[2].splitlines()
+    assert len(shown) > 50
+    assert [line for line in shown if len(line) > 100] == []
 
 
 def test_a_demo_that_was_made_before_there_were_points_of_interest_gets_them(
@@ -110,12 +149,13 @@ def test_a_demo_that_was_made_before_there_were_points_of_interest_gets_them(
 
 
 def test_a_second_demo_changes_nothing(made: Path) -> None:
-    before = files(made)
+    before, given_out = files(made), reports(made)
     done = run(made, "--no-serve")
     assert done.returncode == 0
     assert "All polls are there already.\nAll tables are built already." in done.stdout
     assert "Which feeds failed most, and why?" in done.stdout
     assert files(made) == before
+    assert reports(made) == given_out
 
 
 def test_a_demo_that_was_stopped_goes_on_to_the_same_tables(
@@ -137,6 +177,7 @@ def test_a_demo_that_was_stopped_goes_on_to_the_same_tables(
 
     assert run(tmp_path, "--no-serve").returncode == 0
     assert files(tmp_path) == files(first[0])
+    assert reports(tmp_path) == reports(first[0])
 
 
 def test_another_world_is_refused(made: Path) -> None:
