@@ -5,10 +5,11 @@ the inside of a raw file (`raw_files`), answers of a poll under way (`spool`), m
 """
 
 import datetime as dt
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -46,6 +47,15 @@ _LISTINGS = 20
 """How often a day is listed before giving up; two are usual, compaction while reading makes it three."""
 
 T = TypeVar("T")
+
+
+class KeptIn(NamedTuple):
+    """Where a raw answer is."""
+
+    path: str
+    """Of its file, relative to the lake."""
+    is_intact: bool | None
+    """Whether its body has the SHA-256 that is stored with it; None: not asked."""
 
 
 class RawArchive:
@@ -163,6 +173,34 @@ class RawArchive:
             lambda path, source: read_rows(path, source, since, seen),
             lambda time: since is None or time >= since,
         )
+
+    def find(self, query_date: dt.date, keys: Collection[RowKey], *, verify: bool = False) -> dict[RowKey, KeptIn]:
+        """Where answers of a day are kept; those that it does not have are left out.
+
+        Args:
+            query_date: which day.
+            keys: of the answers; times in UTC.
+            verify: whether to read the bodies and compute their SHA-256 again.
+
+        Raises:
+            LakeError: a file is damaged.
+        """
+        wanted = set(keys)
+        times = {key[0] for key in wanted}
+
+        def read(path: str, source: pa.NativeFile) -> Iterator[tuple[RowKey, KeptIn]]:
+            for group in read_groups(path, source):
+                numbered = enumerate(row_keys(group.index().to_pydict()))
+                rows = [(number, key) for number, key in numbered if key in wanted]
+                bodies = group.bodies() if verify and rows else None
+                for number, key in rows:
+                    is_intact = None
+                    if bodies is not None:
+                        is_intact = hashlib.sha256(bodies[number].as_py()).hexdigest() == key[3]
+                    yield key, KeptIn(path, is_intact)
+                del bodies  # else two row groups are in memory while the next one is read
+
+        return dict(self._each_file(query_date, read, times.__contains__))
 
     def index(self, query_date: dt.date) -> pa.Table:
         """All columns of the day's raw rows but `body`, each row once, sorted by the table's key."""

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from charging_assets.lake import Lake, LakeError
+from charging_assets.lake.raw_files import RowKey
 from charging_assets.lake.store import Entry
 from charging_assets.model.answer import Answer, Poll
 from charging_assets.model.arrow import arrow_schema
@@ -273,3 +275,57 @@ def test_files_and_folders_of_others_are_not_dates(lake: Lake) -> None:
     for name in ("query_date=soon", "other", "query_date=2024-13-01"):
         Path(lake.uri, "raw", name).mkdir()
     assert lake.raw.dates() == [DAY]
+
+
+def key_of(number: int, feed: str, sha256: str, poll_id: str | None = None) -> RowKey:
+    poll = poll_number(number, poll_id)
+    return poll.query_time, poll.source, feed, sha256, poll.poll_id
+
+
+def test_answers_are_found_in_their_files_by_their_hash(any_lake: Lake) -> None:
+    keep_day(any_lake, 3)
+    wanted = [key_of(number, "bonn", row.sha256) for number in (0, 2) for row in held(any_lake)[2 * number :][:1]]
+    absent = [key_of(1, "bonn", "0" * 64), key_of(0, "bonn", wanted[0][3], "another"), key_of(7, *wanted[0][2:4])]
+    found = any_lake.raw.find(DAY, [*wanted, *absent])
+    assert {key: kept.path.rpartition("/")[2] for key, kept in found.items()} == dict(
+        zip(wanted, [files(any_lake)[0], files(any_lake)[2]], strict=True)
+    )
+    assert {kept.is_intact for kept in found.values()} == {None}, "bodies are not read unless asked for"
+    any_lake.raw.compact(DAY)
+    found = any_lake.raw.find(DAY, [*wanted, *absent], verify=True)
+    (compacted,) = files(any_lake)
+    assert found == dict.fromkeys(wanted, (f"raw/query_date={DAY}/{compacted}", True))
+    assert any_lake.raw.find(DAY + dt.timedelta(days=1), wanted) == {}
+
+
+def test_a_body_that_is_not_what_was_hashed_is_found_and_is_not_intact(lake: Lake) -> None:
+    keep_day(lake, 1)
+    path = Path(lake.uri, "raw", f"query_date={DAY}", files(lake)[0])
+    rows = pq.read_table(path)
+    body = rows.schema.field("body")
+    bodies = pa.array([b"something else", rows["body"][1].as_py()], body.type)
+    pq.write_table(rows.set_column(rows.column_names.index("body"), body, bodies), path)
+    keys = [
+        key_of(0, feed, sha256)
+        for feed, sha256 in zip(*(rows[name].to_pylist() for name in ("feed", "sha256")), strict=True)
+    ]
+    assert [kept.is_intact for kept in lake.raw.find(DAY, keys, verify=True).values()] == [False, True]
+
+
+def test_an_answer_that_is_compacted_while_it_is_looked_for_is_found(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_day(lake, 4)
+    keys = [key_of(number, row.answer.feed, row.sha256) for number in range(4) for row in held(lake)[2 * number :][:2]]
+    listed = lake.raw._store.list
+
+    def list_then_compact(prefix: str) -> Sequence[Entry]:
+        entries = listed(prefix)
+        monkeypatch.undo()
+        lake.raw.compact(DAY)
+        return entries
+
+    monkeypatch.setattr(lake.raw._store, "list", list_then_compact)
+    found = lake.raw.find(DAY, keys)
+    assert {kept.path.rpartition("/")[2] for kept in found.values()} == set(files(lake))
+    assert found.keys() == set(keys)

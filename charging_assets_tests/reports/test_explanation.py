@@ -208,6 +208,17 @@ def test_polls_that_were_never_made_are_named_by_those_around_them(lake: Lake) -
     ]
 
 
+def test_two_polls_of_one_moment_are_both_shown_and_counted_once(lake: Lake) -> None:
+    put_day(lake)
+    failed = Answer("koeln", b"busy", attempts=1, http_status=503, bytes_total=4, error="HTTP 503")
+    lake.raw.import_answers(Poll("again", local("09:00:00"), HOUR_S, "chargecloud"), [failed])
+    build(lake, DAY)
+    found = explain(lake, "utilization", "point", A, DAY, verify=True)
+    assert found.is_sound
+    assert [poll.outcome for poll in found.polls if poll.query_time == local("09:00:00")] == ["failed", "ok"]
+    assert found.points[0].intervals[1].n_polls == 3
+
+
 def test_an_interval_may_only_reach_over_midnight(lake: Lake) -> None:
     before = DAY - dt.timedelta(days=1)
     put_day(lake, before, hours=[22.5, 23.5])
@@ -474,7 +485,7 @@ def later(time: dt.datetime) -> dt.datetime:
             "events",
             "charging_events",
             changed("n_polls", lambda n: n + 1),
-            ("polls", "polls that saw the events shown"),
+            ("polls", "polls that saw the events"),
         ),
         (
             "events",
