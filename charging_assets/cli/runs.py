@@ -131,6 +131,9 @@ def _build(settings: Settings, lake: "Lake", dates: Sequence[dt.date], *, force:
         if looking_at_changed:
             click.echo(f"derived again: {_in_words(looking_at_changed)}")
         click.echo(f"built: {_in_words(changed)} in {time.monotonic() - started:.1f} s")
+        others = [day for day in lake.raw.dates() if day not in dates and not set(window(day)).isdisjoint(affected)]
+        if behind := stale_dates(lake, others):
+            click.echo(f"made from what was before: {_in_words(behind)}; build them too, or leave them to the night")
     return not has_errors and not done.is_stopped
 
 

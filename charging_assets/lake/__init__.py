@@ -8,12 +8,14 @@ from charging_assets.lake.kind import Kind, WrongKind
 from charging_assets.lake.lake import Lake
 from charging_assets.lake.partition_file import PartitionFile
 from charging_assets.lake.poi_archive import KeptRefresh, PoiArchive, Refresh
-from charging_assets.lake.raw_files import RawRow, fingerprint_of
+from charging_assets.lake.raw import KeptIn
+from charging_assets.lake.raw_files import RawRow, RowKey, fingerprint_of
 from charging_assets.lake.report_archive import PublishedReport, Question, ReportArchive
 from charging_assets.lake.tables import PartitionInfo, PartitionKey, StagedPartition, StageWriter, StoredPartition
 
 __all__ = [
     "InvalidRows",
+    "KeptIn",
     "KeptRefresh",
     "Kind",
     "Lake",
@@ -28,6 +30,7 @@ __all__ = [
     "RawRow",
     "Refresh",
     "ReportArchive",
+    "RowKey",
     "SchemaMismatch",
     "StageWriter",
     "StagedPartition",

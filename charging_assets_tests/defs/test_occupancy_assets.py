@@ -1,6 +1,7 @@
 """Occupancy in the graph: whichever day is built first, the tables are the same; and what a bad day stops."""
 
 import datetime as dt
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from charging_assets.defs.resources import ChargecloudResource, LakeResource
 from charging_assets.derive.inputs import Inputs, stale_dates, stale_undated
 from charging_assets.derive.occupancy.day import TABLES
 from charging_assets.lake import Lake, PartitionInfo
+from charging_assets.reports.occupancy.archive import publish
+from charging_assets.reports.occupancy.content import make_report
 from charging_assets_tests.chargecloud_answers import answer, evse, location
 from charging_assets_tests.clock import set_clock
 from charging_assets_tests.judging import judge
@@ -414,3 +417,40 @@ def test_a_day_whose_kpis_are_bad_is_in_no_month(built: Lake, instance: dg.Dagst
     assert not result.success
     assert f"kpi_daily {MIDDLE}, sums" in failure(result)
     assert [built.info(name, None) for name in PERIODS] == before
+
+
+def test_figures_that_were_given_out_are_named_when_a_run_changes_them(
+    built: Lake, instance: dg.DagsterInstance
+) -> None:
+    given_out = make_report(built, "city", DAYS[0], DAYS[-1])
+    publish(built, given_out, day_bounds(DAYS[-1])[1])
+    charging = answer(location("100", [evse(BY_DAY, "CHARGING"), evse(BY_NIGHT, "CHARGING")]))
+    for hour in range(13, 18):  # in which nobody charged, as far as was known
+        time = day_bounds(MIDDLE)[0] + dt.timedelta(hours=hour, minutes=10)
+        make_raw_poll(built, time, {"koeln": charging}, interval_s=1800)
+
+    result = run(built, instance, MIDDLE)
+
+    assert result.success
+    said = [log.user_message for log in instance.all_logs(result.run_id) if log.level == logging.WARNING]
+    found = [text for text in said if f"Published report {given_out.provenance.report_id} would be another now" in text]
+    assert found, said
+
+
+def test_the_reports_of_a_month_are_files_and_pictures(
+    built: Lake, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(tmp_path / "here"))
+    job = graph_of(built).resolve_job_def("make_reports")
+
+    result = job.execute_in_process(instance=instance, partition_key="2024-10-01")
+
+    assert result.success
+    (made,) = [one for one in result.get_asset_materialization_events() if one.asset_key.path[-1] == "report_by_city"]
+    metadata = made.materialization.metadata
+    assert made.partition == "2024-10-01"
+    assert "data:image/svg+xml;base64," in str(metadata["picture"].value)
+    page, workbook = (Path(str(metadata[name].value)) for name in ("page", "workbook"))
+    assert str(metadata["report_id"].value) in page.read_text(encoding="utf-8")
+    assert workbook.read_bytes().startswith(b"PK")
+    assert "station" in {report.question.by for report in built.reports.published()}

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from charging_assets.lake import Lake, LakeError
-from charging_assets.lake.raw_files import RowKey
+from charging_assets.lake import Lake, LakeError, RowKey
 from charging_assets.lake.store import Entry
 from charging_assets.model.answer import Answer, Poll
 from charging_assets.model.arrow import arrow_schema

@@ -117,11 +117,12 @@ def build_derived_days(
     for date in again:
         if bad.isdisjoint(window(date)):
             build_and_report(date)
-    if bad:
+        else:
+            context.log.warning("%s is not derived again: it would read a day that a blocking check found bad.", date)
+    if of_dates := {each for date in dates for each in window(date)} & bad:
         for date in dates:
             if date in flattened and bad.isdisjoint(window(date)):
                 build_and_report(date)
-        of_dates = {each for date in dates for each in window(date)} & bad
         require_passed(context.instance, upstream, sorted(map(str, of_dates)))
     yield from build_days(context, config, lake, tables, flattened, build)
 

@@ -11,14 +11,16 @@ from charging_assets.calendar import is_closed
 from charging_assets.defs.assets.days import WINDOW, BuildConfig, Outputs, build_derived_days, published
 from charging_assets.defs.checks import require_passed
 from charging_assets.defs.metadata import asset_spec
-from charging_assets.defs.partitions import DAILY
+from charging_assets.defs.partitions import DAILY, query_date
 from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.inputs import DAYS_AFTER, DAYS_BEFORE, DERIVED_AGAIN, undated_inputs
 from charging_assets.derive.occupancy.day import TABLES, OccupancyMaker
+from charging_assets.lake import Lake
 from charging_assets.model.tables import is_dated, made_from, table
 from charging_assets.settings import Settings
 
 PERIOD_TABLES = ("kpi_monthly", "usage_profile")
+_CHANGES_TOLD = 20
 
 
 @dg.multi_asset(
@@ -53,6 +55,20 @@ def occupancy(context: dg.AssetExecutionContext, config: BuildConfig, lake: Lake
         return {name: getattr(made, name) for name in tables}
 
     yield from build_derived_days(context, config, opened, TABLES, make, days_again=DERIVED_AGAIN)
+    _tell_changed_figures(context, opened)
+
+
+def _tell_changed_figures(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    """Name the figures of published reports that are others by now: the night, too, rebuilds days after an upgrade."""
+    if not lake.reports.entries():
+        return
+    from charging_assets.reports.occupancy.archive import changed_figures  # noqa: PLC0415 - it brings DuckDB along
+
+    changes = changed_figures(lake, [query_date(key) for key in context.partition_keys])
+    for change in changes[:_CHANGES_TOLD]:
+        context.log.warning("Published report %s would be another now: %s", change.published.report_id, change)
+    if len(changes) > _CHANGES_TOLD:
+        context.log.warning("… and %d more figures of published reports.", len(changes) - _CHANGES_TOLD)
 
 
 @dg.multi_asset(

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from charging_assets.derive.activity import Flags, Ints
-from charging_assets.derive.occupancy.formulas import duration_quantiles, shown, with_ratios
+from charging_assets.derive.occupancy.formulas import duration_quantiles, durations_shown, shown, with_ratios
 from charging_assets.derive.occupancy.observation import FAULT, FREE, GONE, OCCUPIED, ObservedDay
 from charging_assets.derive.occupancy.opening_hours import OpenTime, open_spans
 from charging_assets.model.arrow import arrow_schema
@@ -116,7 +116,7 @@ def kpi_daily(day: ObservedDay, places: pa.Table, hourly: pa.Table, events: pa.T
             **_while_open(scope, points),
         }
         tables.append(pa.table(columns))
-    table = with_ratios(pa.concat_tables(tables).combine_chunks())
+    table = durations_shown(with_ratios(pa.concat_tables(tables).combine_chunks()))
     peak = table.schema.get_field_index("peak_utilization")
     table = table.set_column(peak, "peak_utilization", shown(table[peak], table["coverage"]))
     query_date = pa.repeat(pa.scalar(day.query_date, pa.date32()), table.num_rows)

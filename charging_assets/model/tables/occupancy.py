@@ -230,12 +230,13 @@ def _kpis(period: str) -> list[Column[Any]]:
         _ratio("events_per_point_day", f"Events per observed point-day, `events` * 86400 / O. {hidden}"),
         _seconds(
             "duration_p50_s",
-            "Median duration of the events whose both ends were seen, each spread over the poll it was rounded to.",
+            "Median duration of the events whose both ends were seen, each spread over the poll it was rounded to. "
+            f"{hidden}",
             nullable=True,
         ),
-        _seconds("duration_p90_s", "90th percentile of the same.", nullable=True),
+        _seconds("duration_p90_s", f"90th percentile of the same. {hidden}", nullable=True),
         count("overstays", "Of `events`, those of more than 4 hours, at DC of more than 45 minutes.", unit="events"),
-        _ratio("overstay_share", "`overstays` / `events`; null: no events."),
+        _ratio("overstay_share", f"`overstays` / `events`; null without events. {hidden}"),
         count("censored_events", "Of `events`, those of which an end was not seen.", unit="events"),
         count("suspicious_events", "Of `events`, the suspiciously long ones.", unit="events"),
         count("max_occupied", "Most points occupied at one poll of the period.", unit="points"),
