@@ -23,7 +23,7 @@ def with_ratios(sums: pa.Table) -> pa.Table:
     Args:
         sums: has `occupied_s`, `free_s`, `fault_s`, `unknown_s`, `points_observed`, `station_polls`,
             `station_polls_free`, `station_polls_working`, `station_polls_full`, `events`, `overstays`,
-            `max_occupied`, `open_occupied_s`, `open_observed_s`, `open_unknown_s`.
+            `censored_events`, `max_occupied`, `open_occupied_s`, `open_observed_s`, `open_unknown_s`.
 
     Returns:
         The same rows with `coverage`, `utilization`, `utilization_available`, `availability`, `uptime`,
@@ -34,6 +34,7 @@ def with_ratios(sums: pa.Table) -> pa.Table:
     available = pc.add(occupied, free)
     observed = pc.add(available, fault)
     coverage = share(observed, pc.add(observed, sums["unknown_s"].cast(pa.float64())))
+    ended = pc.subtract(sums["events"], sums["censored_events"])
     open_observed = sums["open_observed_s"]
     open_coverage = share(open_observed, pc.add(open_observed, sums["open_unknown_s"]))
     ratios = {
@@ -43,7 +44,8 @@ def with_ratios(sums: pa.Table) -> pa.Table:
         "uptime": share(available, observed),
         "free_on_arrival": share(sums["station_polls_free"], sums["station_polls"]),
         "full_share": share(sums["station_polls_full"], sums["station_polls_working"]),
-        "events_per_point_day": share(pc.multiply(sums["events"].cast(pa.float64()), float(_DAY_S)), observed),
+        # Each session has one end: a gap makes two events of one, but it is seen to end at most once.
+        "events_per_point_day": share(pc.multiply(ended.cast(pa.float64()), float(_DAY_S)), observed),
         "overstay_share": share(sums["overstays"], sums["events"]),
         "simultaneity": share(sums["max_occupied"], sums["points_observed"]),
         "open_utilization": shown(share(sums["open_occupied_s"], open_observed), open_coverage),

@@ -284,7 +284,7 @@ def _of_events(scope: _Scope, events: pa.Table, event_point: Ints) -> Columns:
             for name, found in zip(_DURATIONS, quantiles, strict=True)
         },
         "overstays": _sums(code, len(scope), _flags(events["is_overstay"])),
-        "censored_events": _sums(code, len(scope), is_censored),
+        "censored_events": _sums(code, len(scope), _flags(events["is_right_censored"])),
         "suspicious_events": _sums(code, len(scope), _flags(events["is_suspicious"])),
         **{name: _energy(code, events[name], len(scope)) for name in _ENERGIES},
     }

@@ -227,7 +227,11 @@ def _kpis(period: str) -> list[Column[Any]]:
             f"point-seconds. {hidden}",
         ),
         count("events", "Charging events that ended, short of what polls miss; see `charging_events`.", unit="events"),
-        _ratio("events_per_point_day", f"Events per observed point-day, `events` * 86400 / O. {hidden}"),
+        _ratio(
+            "events_per_point_day",
+            "Events per observed point-day, (`events` - `censored_events`) * 86400 / O: those that were seen to end, "
+            f"since a long gap makes two events of one session. {hidden}",
+        ),
         _seconds(
             "duration_p50_s",
             "Median duration of the events whose both ends were seen, each spread over the poll it was rounded to. "
@@ -237,7 +241,7 @@ def _kpis(period: str) -> list[Column[Any]]:
         _seconds("duration_p90_s", f"90th percentile of the same. {hidden}", nullable=True),
         count("overstays", "Of `events`, those of more than 4 hours, at DC of more than 45 minutes.", unit="events"),
         _ratio("overstay_share", f"`overstays` / `events`; null without events. {hidden}"),
-        count("censored_events", "Of `events`, those of which an end was not seen.", unit="events"),
+        count("censored_events", "Of `events`, those that were not seen to end.", unit="events"),
         count("suspicious_events", "Of `events`, the suspiciously long ones.", unit="events"),
         count("max_occupied", "Most points occupied at one poll of the period.", unit="points"),
         _ratio("simultaneity", f"`max_occupied` / `points_observed`. {hidden}"),

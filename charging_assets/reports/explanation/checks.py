@@ -177,12 +177,13 @@ def _of_events(events: Rows, row: Row) -> Iterator[Check]:
     counted = {
         "events": len(events),
         "overstays": sum(event["is_overstay"] for event in events),
-        "censored_events": sum(event["is_left_censored"] or event["is_right_censored"] for event in events),
+        "censored_events": sum(event["is_right_censored"] for event in events),
         "suspicious_events": sum(event["is_suspicious"] for event in events),
     }
     yield from _each("events", row, counted)
     for name, share in QUANTILES.items():
-        yield Check("events", name, row[name], _quantile(durations(events), share), within=_ROUNDED)
+        found = None if FORMULAS[name].hidden(row) else _quantile(durations(events), share)
+        yield Check("events", name, row[name], found, within=_ROUNDED)
     for name in ("energy_kwh", "energy_kwh_low", "energy_kwh_high"):
         known = [event[name] for event in events if event[name] is not None]
         yield Check("events", name, row[name], math.fsum(known) if known else None)

@@ -39,13 +39,15 @@ class Ratio:
     """By which it is multiplied."""
     is_complement: bool = False
     """Whether it is 1 minus that."""
+    less: tuple[str, ...] = ()
+    """What is taken from the first sum."""
 
     def of(self, row: Row) -> float | None:
         """The ratio; None where something is not known, or there is nothing to divide by."""
-        part, whole = ([_value(row, term) for term in terms] for terms in (self.part, self.whole))
-        if None in part or not sum(value or 0 for value in whole):
+        part, less, whole = ([_value(row, term) for term in terms] for terms in (self.part, self.less, self.whole))
+        if None in part or None in less or not _sum(whole):
             return None
-        ratio = self.factor_s * sum(value or 0 for value in part) / sum(value or 0 for value in whole)
+        ratio = self.factor_s * (_sum(part) - _sum(less)) / _sum(whole)
         return 1 - ratio if self.is_complement else ratio
 
     def in_words(self) -> str:
@@ -72,7 +74,12 @@ class Ratio:
             return f"({text})" if len(terms) > 1 else text
 
         factor = f" * {self.factor_s:,} s" if self.factor_s != 1 else ""
-        return f"{'1 - ' if self.is_complement else ''}{added(self.part)}{factor} / {added(self.whole)}"
+        part = f"({' - '.join((added(self.part), *map(term, self.less)))})" if self.less else added(self.part)
+        return f"{'1 - ' if self.is_complement else ''}{part}{factor} / {added(self.whole)}"
+
+
+def _sum(values: Sequence[int | None]) -> int:
+    return sum(value or 0 for value in values)
 
 
 def _value(row: Row, term: str) -> int | None:
@@ -129,10 +136,13 @@ FORMULAS: Mapping[str, Formula] = {
     "free_on_arrival": _station_ratio("station_polls_free", "station_polls"),
     "full_share": _station_ratio("station_polls_full", "station_polls_working"),
     "peak_utilization": Formula("hours", coverage=COVERAGE),
-    **{name: Formula("events") for name in FIGURES if name.startswith(("duration_", "energy_kwh"))},
+    **dict.fromkeys(QUANTILES, Formula("events", coverage=COVERAGE)),
+    **{name: Formula("events") for name in FIGURES if name.startswith("energy_kwh")},
     **dict.fromkeys(("events", "overstays", "censored_events", "suspicious_events"), Formula("events")),
-    "events_per_point_day": Formula("events", Ratio(("events",), ("O",), factor_s=86_400), COVERAGE),
-    "overstay_share": Formula("events", Ratio(("overstays",), ("events",))),
+    "events_per_point_day": Formula(
+        "events", Ratio(("events",), ("O",), factor_s=86_400, less=("censored_events",)), COVERAGE
+    ),
+    "overstay_share": Formula("events", Ratio(("overstays",), ("events",)), COVERAGE),
     "max_occupied": Formula("busiest"),
     "simultaneity": Formula("busiest", Ratio(("max_occupied",), ("points_observed",)), COVERAGE),
     **{name: Formula("open") for name in FIGURES if name.startswith("open_")},

@@ -43,7 +43,7 @@ _COUNTED = {
     "overstays": ("is_overstay",),
     "overstay_share": ("is_overstay",),
     "suspicious_events": ("is_suspicious",),
-    "censored_events": ("is_left_censored", "is_right_censored"),
+    "censored_events": ("is_right_censored",),
 }
 """By figure, the flags of the events that it counts; of others, all events count."""
 
