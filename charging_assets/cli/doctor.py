@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
@@ -280,8 +281,14 @@ def _feeds(settings: Settings) -> Iterator[Finding]:
     from rich.console import Console
     from rich.progress import track
 
+    from charging_assets.lake import Kind, LakeError
     from charging_assets.sources import ChargecloudSource, FeedState, feed_state
 
+    with suppress(LakeError):  # which is told above
+        held = open_lake(settings).raw.kind()
+        if held is not None and not held.goes_with(Kind.of_source(settings.source)):
+            yield Finding("ok", "feeds", f"not asked: the lake holds {held}, and nothing of theirs may be put there")
+            return
     source = ChargecloudSource.from_settings(settings)
     deadline = time.monotonic() + FEEDS_WITHIN_S
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from charging_assets.cli import main
 from charging_assets.flatten.day import flatten_day
-from charging_assets.lake import Lake
+from charging_assets.lake import Kind, Lake
 from charging_assets.lake.spool import SpoolFile
 from charging_assets.model.answer import Answer, Poll
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
@@ -116,6 +116,15 @@ def test_every_feed_is_asked_once_and_none_when_offline(feeds: ChargecloudStandi
     assert not feeds.requests
     run()
     assert sorted(request.path for request in feeds.requests) == ["/atlantis", "/bonn", "/kiel", "/koeln"]
+
+
+def test_feeds_are_not_asked_for_a_lake_of_a_simulation(feeds: ChargecloudStandin, home: Path) -> None:
+    Lake(str(home / "lake"), home).raw.claim(Kind("simulated"))
+
+    result = run()
+
+    assert not feeds.requests
+    assert finding(result, "feeds")[0] == "ok"
 
 
 def test_no_feed_alive_is_a_fault(feeds: ChargecloudStandin, monkeypatch: pytest.MonkeyPatch) -> None:
