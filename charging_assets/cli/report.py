@@ -3,7 +3,6 @@
 import datetime as dt
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,8 @@ _DATE = click.DateTime(["%Y-%m-%d"])
 _STDOUT = "-"
 
 CHANGES_SHOWN = 10
+_DAYS_WIDTH = 100
+"""Characters for the names of missing days."""
 
 
 @click.command()
@@ -169,7 +170,18 @@ def _in_short(said: "Provenance") -> str:
     if said.coverage is None:
         return "nothing is known of this period, so it has no figures"
     told = f"{said.points_observed:,} of {said.points:,} points observed, coverage {100 * said.coverage:.1f} %"
+    if said.missing_days:
+        told += f", {len(said.missing_days):,} of {said.days:,} days missing{_named(said.missing_days)}"
     return f"{told}, all simulated" if said.is_simulated else told
+
+
+def _named(dates: "Sequence[dt.date]") -> str:
+    from charging_assets.reports.occupancy.wording import days
+
+    names = days(dates)
+    return (
+        f" ({names})" if len(names) <= _DAYS_WIDTH else f" (the first {days(dates[:1])}, the last {days(dates[-1:])})"
+    )
 
 
 def _file_name(report: "Report", form: str) -> str:
@@ -180,14 +192,11 @@ def _file_name(report: "Report", form: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file when all of it is written."""
-    draft = path.with_name(f".{path.name}.draft")
+    from charging_assets.reports.occupancy.exports import write_file
+
     try:
-        draft.write_bytes(content)
-        draft.replace(path)
+        write_file(path, content)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise click.ClickException(
             f"{path} cannot be written ({error.strerror}): name another place with --output."
         ) from error

@@ -60,6 +60,15 @@ def test_a_report_is_a_file_in_this_folder_and_a_line_that_says_how_sure_it_is(h
     assert kept.report_id in notes
 
 
+def test_days_missing_are_named(home: Path) -> None:
+    put_days(lake_of(home), [FIRST + dt.timedelta(days=4)], *POINTS)
+
+    result = run("--by", "city", "--from", "2026-03-02", "--to", "2026-03-06", "--format", "csv")
+
+    (line,) = result.stdout.splitlines()
+    assert line.endswith(", 2 of 5 days missing (4 to 5\N{NO-BREAK SPACE}March 2026)")
+
+
 def test_each_format_is_what_its_name_says(home: Path) -> None:
     for form in ("xlsx", "parquet", "html"):
         assert run("--by", "operator", *PERIOD, "--format", form).exit_code == 0

@@ -18,6 +18,7 @@ from charging_assets.derive.occupancy.periods import (
     daily_of_period,
     kpi_monthly,
     kpis_of_period,
+    opened_period,
     profile_of_period,
     usage_profile,
 )
@@ -31,7 +32,8 @@ MAY = dt.date(2026, 5, 1)
 """A Friday."""
 KPIS = [name for name in arrow_schema("kpi_daily").names if name not in {"scope", "scope_id", "query_date"}]
 RATIOS = [field.name for field in arrow_schema("kpi_daily") if field.type == pa.float64() and "kwh" not in field.name]
-HIDDEN = [name for name in RATIOS if name not in {"coverage", "overstay_share", "open_utilization"}]
+HIDDEN = [name for name in RATIOS if name not in {"coverage", "open_utilization"}]
+HIDDEN += ["duration_p50_s", "duration_p90_s"]
 
 WHERE = {
     "id_cp": "DE*A*1",
@@ -173,7 +175,7 @@ def test_seconds_counts_and_energy_are_added_up_and_ratios_made_from_the_sums(la
     assert (row["station_polls_working"], row["station_polls_full"], row["full_share"]) == (279, 77, 77 / 279)
     assert (row["events"], row["overstays"], row["overstay_share"]) == (10, 2, 0.2)
     assert (row["censored_events"], row["suspicious_events"]) == (1, 1)
-    assert row["events_per_point_day"] == 10 * DAY_S / observed
+    assert row["events_per_point_day"] == 9 * DAY_S / observed
     assert (row["max_occupied"], row["simultaneity"]) == (2, 1)
     assert (row["energy_kwh"], row["energy_kwh_low"], row["energy_kwh_high"]) == (14.75, None, None)
     assert (row["days"], row["days_observed"]) == (2, 2)
@@ -201,15 +203,16 @@ def test_the_peak_is_the_mean_of_the_daily_ones_weighted_by_observed_time(lake: 
 def test_below_80_percent_coverage_kpis_are_hidden_but_for_what_does_not_depend_on_it(lake: Lake) -> None:
     often = kpis("city", "Köln", occupied_s=100_000, free_s=38_240, unknown_s=34_560, events=4, overstays=1)
     seldom = kpis("city", "Köln", occupied_s=100_000, free_s=38_239, unknown_s=34_561, events=4, overstays=1)
-    write_kpis(lake, MAY, often)
-    write_kpis(lake, MAY + DAY, seldom)
+    for date, figures in ((MAY, often), (MAY + DAY, seldom)):
+        write_kpis(lake, date, figures)
+        write_events(lake, date, {"duration_s": 3_600, "n_polls": 6})
     (shown,) = period(lake, MAY, MAY).values()
     assert shown["coverage"] == 0.8
     assert all(shown[name] is not None for name in HIDDEN)
     (hidden,) = period(lake, MAY, MAY + DAY).values()
     assert 0.79999 < hidden["coverage"] < 0.8
     assert [name for name in HIDDEN if hidden[name] is not None] == []
-    assert (hidden["overstay_share"], hidden["occupied_s"]) == (0.25, 200_000)
+    assert (hidden["overstays"], hidden["occupied_s"]) == (2, 200_000)
 
 
 def test_a_time_of_which_nothing_is_known_but_that_it_was_has_no_ratios(lake: Lake) -> None:
@@ -402,11 +405,11 @@ def test_at_its_ends_a_missing_day_counts_for_what_is_known_next_to_it_but_not_b
     assert days(1, 3) == {}
 
 
-def test_what_comes_again_counts_on_the_missing_days_but_not_on_those_that_lack_it(lake: Lake) -> None:
+def test_what_comes_again_was_not_observed_meanwhile_whether_or_not_others_were(lake: Lake) -> None:
     for number, names in ((0, "Köln Bonn"), (2, "Bonn"), (4, "Köln Bonn")):
         write_kpis(lake, MAY + number * DAY, *(kpis("city", name, points=number + 1) for name in names.split()))
     made = period(lake, MAY, MAY + 4 * DAY)
-    assert (made["Köln"]["days"], made["Köln"]["unknown_s"]) == (4, 2 * DAY_S)
+    assert (made["Köln"]["days"], made["Köln"]["unknown_s"]) == (5, 3 * DAY_S)
     assert (made["Bonn"]["days"], made["Bonn"]["unknown_s"]) == (5, 4 * DAY_S)
 
 
@@ -425,47 +428,43 @@ def test_a_missing_day_is_as_long_as_it_was(lake: Lake, missing: dt.date, hours:
 
 
 def test_uptime_is_of_the_twelve_months_up_to_the_end_of_each(lake: Lake) -> None:
-    # A day in May 2025 is all fault. Two years on everything runs.
-    write_kpis(lake, dt.date(2025, 5, 31), kpis("station", "7", occupied_s=0, free_s=0, fault_s=172_800))
-    write_kpis(lake, dt.date(2025, 6, 1), kpis("station", "7"))
-    write_kpis(lake, dt.date(2026, 4, 30), kpis("station", "7"), kpis("station", "8"))
-    write_kpis(lake, dt.date(2026, 5, 1), kpis("station", "7"), kpis("station", "8"))
-    write_kpis(lake, dt.date(2027, 4, 1), kpis("station", "8"))
+    # A day in May 2025 is all fault. On the others everything runs.
+    broken = {"occupied_s": 0, "free_s": 0, "fault_s": 172_800}
+    for number in range(-1, 292):
+        new = [kpis("station", "8")] if number > 1 else []
+        write_kpis(lake, dt.date(2025, 6, 1) + number * DAY, kpis("station", "7", **({} if number else broken)), *new)
     made = kpi_monthly(lake)
     lake.write("kpi_monthly", None, made)
     require_sound(made)
     rows = {(row["scope_id"], row["month"]): row for row in made.to_pylist()}
     coverage = {
-        ("7", dt.date(2025, 5, 1)): 1,
-        ("7", dt.date(2025, 6, 1)): 2 / (2 + 29),  # the rest of June
-        ("7", dt.date(2026, 4, 1)): 3 / (3 + 332),  # from 2 June to 29 April
-        ("7", dt.date(2026, 5, 1)): 3 / (3 + 332 + 30),  # and the rest of May
-        ("8", dt.date(2026, 4, 1)): 1,
-        ("8", dt.date(2026, 5, 1)): 2 / (2 + 30),
-        ("8", dt.date(2027, 4, 1)): 2 / (2 + 334),  # from 2 May to 31 March, and no longer than the lake
+        ("7", dt.date(2025, 5, 1)): 1 / 365,
+        ("7", dt.date(2026, 2, 1)): (1 + 273) / 365,
+        ("7", dt.date(2026, 3, 1)): 293 / 365,
+        ("8", dt.date(2026, 3, 1)): 290 / 365,
     }
-    assert {key: row["uptime_12m_coverage"] for key, row in rows.items()} == pytest.approx(coverage)
-    assert rows["7", dt.date(2025, 5, 1)]["uptime_12m"] == 0
-    assert rows["8", dt.date(2026, 4, 1)]["uptime_12m"] == 1
-    assert rows["7", dt.date(2026, 4, 1)]["uptime_12m"] is None
+    assert {key: rows[key]["uptime_12m_coverage"] for key in coverage} == pytest.approx(coverage)
+    shown = {key: row["uptime_12m"] for key, row in rows.items() if row["uptime_12m"] is not None}
+    assert shown == pytest.approx({("7", dt.date(2026, 3, 1)): 292 / 293})
 
 
-def _uptime_by_hand(days: Mapping[dt.date, int], dates: Sequence[dt.date], last: dt.date) -> tuple[float | None, float]:
+def test_uptime_is_not_of_twelve_months_where_a_feed_was_silent_for_most_of_them(lake: Lake) -> None:
+    months = [dt.date(2025, month, 1) for month in range(1, 13)]
+    for month in months:
+        silent = [kpis("station", "8")] if month in (months[0], months[-1]) else []
+        write_kpis(lake, month, kpis("station", "7"), *silent)
+    last = {row["scope_id"]: row for row in kpi_monthly(lake).to_pylist() if row["month"] == months[-1]}
+    assert (last["7"]["uptime_12m_coverage"], last["8"]["uptime_12m_coverage"]) == (12 / 365, 2 / 365)
+    assert (last["7"]["uptime_12m"], last["8"]["uptime_12m"]) == (None, None)
+
+
+def _uptime_by_hand(days: Mapping[dt.date, int], last: dt.date) -> tuple[float | None, float]:
     """Uptime and coverage of 12 months up to `last`; `days` are those on which it is known, with its points."""
     first = (last + DAY).replace(year=last.year - (last.month < 12))
-    inside = [date for date in dates if first <= date <= last]
-    known = [date for date in inside if date in days]
-    begin = max(first, dates[0]) if known[0] == inside[0] else known[0]
-    end = min(last, dates[-1]) if known[-1] == inside[-1] else known[-1]
-    unknown = observed = up = 0
-    for date in (begin + number * DAY for number in range((end - begin).days + 1)):
-        if date in days:
-            observed += days[date] * DAY_S
-            up += days[date] * DAY_S - fault_of(date)
-        elif date not in dates:
-            nearest = max((other for other in known if other < date), default=known[0])
-            unknown += days[nearest] * length_s(date)
-    coverage = observed / (observed + unknown)
+    known = [date for date in days if first <= date <= last]
+    observed = sum(days[date] * DAY_S for date in known)
+    up = sum(days[date] * DAY_S - fault_of(date) for date in known)
+    coverage = len(known) / ((last - first).days + 1)
     return (up / observed if coverage >= 0.8 else None), coverage
 
 
@@ -517,7 +516,7 @@ def test_a_month_says_what_a_report_of_that_month_says(
         assert [{name: row[name] for name in expected[0]} for row in of_month] == expected
         for row in of_month:
             known = {date: cities[row["scope_id"]] for date, cities in days.items() if row["scope_id"] in cities}
-            uptime = _uptime_by_hand(known, sorted(days), last)
+            uptime = _uptime_by_hand(known, last)
             assert (row["uptime_12m"], row["uptime_12m_coverage"]) == pytest.approx(uptime)
     assert {row["month"] for row in rows} == set(months)
 
@@ -547,6 +546,66 @@ def test_a_period_of_one_day_says_what_the_day_says(
     (row,) = period(lake, MAY, MAY).values()
     assert {name: row[name] for name in KPIS} == pytest.approx({name: day[name] for name in KPIS})
     assert (row["days"], row["days_observed"]) == (1, int(is_observed))
+
+
+# -- all together, and by power class ---------------------------------------------------------------------------------
+
+
+def test_all_together_are_the_feeds_of_a_day_added_up(lake: Lake) -> None:
+    """A point that two feeds have by turns is one point, and no time of it is missing."""
+    for number, feed in enumerate(("a", "a", "b", "a")):
+        write_kpis(lake, MAY + number * DAY, kpis("feed", feed), kpis("feed", "c", points=3), kpis("point", "DE*A*1"))
+        write_events(lake, MAY + number * DAY, {"duration_s": 3_600, "n_polls": 6})
+    with opened_period(lake, MAY, MAY + 3 * DAY) as whole:
+        (row,) = whole.kpis_of_all().to_pylist()
+        assert [day["points"] for day in whole.daily_of_all().to_pylist()] == [5] * 4
+        assert whole.feeds == ["a", "b", "c"]
+    assert (row["points"], row["stations"], row["days"], row["occupied_s"]) == (5, 2, 4, 8 * DAY_S)
+    assert (row["coverage"], row["utilization"], row["duration_p50_s"]) == (1, 0.5, 3_600)
+    assert (row["max_occupied"], row["simultaneity"], row["peak_utilization"]) == (None, None, None)
+
+
+def test_a_point_of_a_silent_feed_was_not_observed_in_what_all_together_say(lake: Lake) -> None:
+    for number in range(4):
+        silent = [] if number in (1, 2) else [kpis("feed", "b"), kpis("point", "DE*B*1", points=1)]
+        write_kpis(lake, MAY + number * DAY, kpis("feed", "a"), kpis("point", "DE*A*1", points=1), *silent)
+    with opened_period(lake, MAY, MAY + 5 * DAY) as whole:
+        (row,) = whole.kpis_of_all().to_pylist()
+    assert (row["points"], row["days"], row["unknown_s"]) == (4, 4, 2 * DAY_S)
+
+
+def test_all_together_of_one_feed_are_that_feed(lake: Lake) -> None:
+    write_kpis(lake, MAY, kpis("feed", "koeln", max_occupied=2))
+    write_hours(lake, at(MAY, 8))
+    with opened_period(lake, MAY, MAY) as whole:
+        assert whole.kpis_of_all().to_pylist() == kpis_of_period(lake, "feed", MAY, MAY).to_pylist()
+        assert whole.daily_of_all().to_pylist() == daily_of_period(lake, "feed", MAY, MAY).to_pylist()
+        assert [row["scope"] for row in whole.profile_of_all().to_pylist()] == ["all"]
+        assert (whole.feeds_of("city", "Köln"), whole.feeds_of("city", "Bonn")) == (["koeln"], [])
+
+
+def test_power_classes_of_a_place_are_of_the_labels_of_the_day(lake: Lake) -> None:
+    changed = [("Köln", "Old", "AC 11-22"), ("Köln", "New", "DC 150+"), ("Bonn", "New", "DC 150+")]
+    for number, (city, operator, power) in enumerate(changed):
+        labels = {"city": city, "operator_name": operator, "power_class": power}
+        write_kpis(
+            lake,
+            MAY + number * DAY,
+            kpis("point", "DE*A*1", points=1, free_s=0, **labels),
+            kpis("point", "DE*C*1", points=1, free_s=0, **labels | {"power_class": None}),
+        )
+        write_events(lake, MAY + number * DAY, {"duration_s": 600 * (number + 1), "n_polls": number + 1, **labels})
+    with opened_period(lake, MAY, MAY + 2 * DAY) as whole:
+
+        def told(**place: str) -> list[tuple[str, int, int, int]]:
+            rows = whole.kpis_by_power(**place).to_pylist()
+            return [(row["scope_id"], row["days"], row["occupied_s"], row["duration_p50_s"]) for row in rows]
+
+        assert told(city="Köln") == [("AC 11-22", 1, DAY_S, 600), ("DC 150+", 1, DAY_S, 1_200)]
+        assert told(operator="New") == [("DC 150+", 2, 2 * DAY_S, 1_500)]
+        (row,) = whole.kpis_by_power(operator="Old").to_pylist()
+    assert (row["name"], row["power_class"], row["points"], row["utilization"]) == ("AC 11-22", "AC 11-22", 1, 1)
+    assert (row["stations"], row["free_on_arrival"], row["max_occupied"]) == (None, None, None)
 
 
 # -- the usual week --------------------------------------------------------------------------------------------------

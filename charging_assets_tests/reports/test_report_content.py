@@ -2,10 +2,14 @@
 
 import datetime as dt
 import math
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from charging_assets.calendar import day_bounds
 from charging_assets.lake import Kind, Lake, Question
+from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.occupancy import METHOD_VERSION
 from charging_assets.reports.occupancy.content import By, Report, UnknownName, make_report
 from charging_assets_tests.raw_days import make_raw_poll
@@ -261,3 +265,66 @@ def test_the_id_is_of_the_question_and_of_the_figures(week: Lake) -> None:
     changed = report(week).provenance
     assert changed.report_id != made.provenance.report_id
     assert len(changed.report_id) == len("R-0123456789")
+
+
+def test_only_feeds_that_the_figures_are_of_are_named(week: Lake) -> None:
+    put_days(week, WEEK[3:4], HALL, FAST, Point("DE*R1", 4, city="Roth"))
+
+    def feeds(by: By, only: str | None) -> str:
+        return report(week, by, only).provenance.sources[0].name.partition(", feeds ")[2]
+
+    assert [feeds("city", name) for name in (None, "Köln", "Roth")] == ["bonn, köln, roth", "köln", "roth"]
+    assert [feeds("station", "3"), feeds("operator", "Netz AG")] == ["bonn", "köln"]
+
+
+def test_it_says_how_often_was_polled(week: Lake) -> None:
+    def put(date: dt.date, intervals: dict[str, int]) -> None:
+        schema = arrow_schema("poll_log")
+        times = [day_bounds(date)[0] + number * dt.timedelta(minutes=1) for number in range(len(intervals))]
+        facts = {"query_date": [date] * len(times), "query_time": times, "feed": list(intervals)}
+        facts |= {"interval_s": list(intervals.values())}
+        blank = {field.name: [_blank(field.type)] * len(times) for field in schema}
+        week.write("poll_log", date, pa.table({**blank, **facts}, schema))
+
+    assert report(week).provenance.intervals_s == ()
+    for date in WEEK:
+        put(date, {"köln": 300 if date == LAST else 600, "roth": 60})
+    assert report(week).provenance.intervals_s == (300, 600)
+
+
+def _blank(kind: pa.DataType) -> Any:
+    if pa.types.is_integer(kind):
+        return 0
+    return False if pa.types.is_boolean(kind) else None if pa.types.is_temporal(kind) else ""
+
+
+def test_power_classes_are_those_that_points_had_on_the_day(lake: Lake) -> None:
+    slow, fast = (Point("DE*K1", 1, power_class=name, durations=(time,)) for name, time in (("AC", 3_600), ("DC", 600)))
+    put_days(lake, WEEK[:6], slow)
+    put_days(lake, WEEK[6:], fast)
+
+    for made in (report(lake), report(lake, only="Köln"), report(lake, "operator", only="Stadtwerke")):
+        rows = made.by_power.to_pylist()
+        told = [(row["scope_id"], row["days"], row["events"], row["duration_p50_s"]) for row in rows]
+        assert told == [("AC", 6, 6, 3_600), ("DC", 1, 1, 600)]
+
+
+def test_a_point_that_two_feeds_answer_by_turns_is_one_point(lake: Lake) -> None:
+    put_days(lake, WEEK, HALL, BONN)
+    other = put_days_of_feed(lake, WEEK[3])
+
+    assert other == ["bonn", "other"]
+    made = report(lake)
+    assert (made.total["points"], made.total["stations"], made.total["coverage"]) == (2, 2, 1)
+    assert made.provenance.observed.startswith("2 of the 2 points")
+
+
+def put_days_of_feed(lake: Lake, date: dt.date) -> list[str]:
+    """Let a feed called other have had the points of Köln on this day; returns the feeds of the day."""
+    rows = lake.read("kpi_daily", date).to_pylist()
+    for row in rows:
+        if (row["scope"], row["scope_id"]) == ("feed", "köln"):
+            row["scope_id"] = "other"
+    rows.sort(key=lambda row: (row["scope"], row["scope_id"]))
+    lake.write("kpi_daily", date, pa.Table.from_pylist(rows, arrow_schema("kpi_daily")))
+    return [row["scope_id"] for row in rows if row["scope"] == "feed"]

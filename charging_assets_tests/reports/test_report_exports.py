@@ -97,10 +97,11 @@ def test_every_row_of_a_csv_says_where_it_is_from() -> None:
     report = stations()
 
     for row in rows_of(to_csv(report)):
-        assert {name: row[name] for name in ("Report", "From", "To", "Method", "Code")} == {
+        assert {name: row[name] for name in ("Report", "From", "To", "Polled", "Method", "Code")} == {
             "Report": report.provenance.report_id,
             "From": "2026-03-02",
             "To": "2026-03-15",
+            "Polled": "every 10 minutes",
             "Method": "1",
             "Code": "0.1.0",
         }
@@ -117,8 +118,39 @@ def test_the_notes_beside_a_csv_explain_its_origin_and_each_of_its_columns() -> 
     assert "Days missing: nobody polled on 2 of 14 days: 4 to 5\N{NO-BREAK SPACE}March 2026" in text
     assert "Source: chargecloud. Licence: none stated." in text
     for heading in rows_of(to_csv(report))[0]:
-        if heading not in {"Report", "From", "To", "Method", "Code", "Source"}:
+        if heading not in {"Report", "From", "To", "Polled", "Method", "Code", "Source"}:
             assert f"\n{heading}: " in text
+
+
+@pytest.mark.parametrize(
+    ("intervals_s", "expected"),
+    [
+        ([60], "every 1 minute: polls see about 99.5 % of the events at AC and 99.6 % of those at DC"),
+        ([60, 300], "every 1 to 5 minutes: polls see about 96 % of the events at AC and 94 % of those at DC"),
+        ([450], "every 7.5 minutes: polls see at least 95 % of the events at AC and 91 % of those at DC"),
+        ([600, 1800], "every 10 to 30 minutes: polls see less than 95 % of the events at AC and 91 % of those at DC"),
+        ([], "at unknown intervals: polls see fewer charging events than there are"),
+    ],
+)
+def test_the_bias_of_events_is_that_of_the_longest_distance_of_polls(intervals_s: list[int], expected: str) -> None:
+    report = stations(intervals_s=intervals_s)
+
+    assert f"\nPolled: {expected}\n" in notes(report)
+    assert expected in texts_of(book_of(report)["Overview"])
+    assert json.loads(pq.read_schema(io.BytesIO(to_parquet(report))).metadata[PROVENANCE])["intervals_s"] == intervals_s
+
+
+def test_rows_say_of_how_many_days_they_are() -> None:
+    report = stations(station(1, days=3), station(2), observed=lambda date: float(date not in OUTAGE))
+
+    told = {row["Station number"]: (row["Days known"], row["Days observed"]) for row in rows_of(to_csv(report))}
+    assert told == {"1": ("3", "3"), "2": ("14", "12")}
+
+
+def test_notes_speak_of_the_period() -> None:
+    assert "Charging points: Charging points known in the period; of several days, the most of a day." in notes(
+        stations()
+    )
 
 
 # -- xlsx ------------------------------------------------------------------------------------------------------------
@@ -183,11 +215,11 @@ def test_the_notes_of_a_workbook_have_origin_and_definitions() -> None:
     report = stations()
     texts = texts_of(book_of(report)["Notes"])
 
-    for label in ("Report", "Period", "Observed", "Days missing", "Method", "Code", "Source"):
+    for label in ("Report", "Period", "Observed", "Days missing", "Polled", "Method", "Code", "Source"):
         assert label in texts
     assert "chargecloud. Licence: none stated. Attribution: chargecloud and its operators." in texts
     assert "B / O. Null below 80 % coverage." in texts
-    assert any("91 % of DC events" in text for text in texts)
+    assert any("91 % of those at DC" in text for text in texts)
 
 
 def test_by_power_class_a_workbook_has_them_once() -> None:

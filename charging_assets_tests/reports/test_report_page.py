@@ -106,13 +106,22 @@ def test_figures_stand_with_coverage_bias_and_band() -> None:
         "Points observed4of 4 known, at 1 station",
         "Utilization12.5 %3 h a day per point",
         "Coverage90.0 %",
-        "polls miss about 6 % (AC) to 9 % (DC)",
-        "94 % of the events at AC and 91 % of those at DC are seen",
+        "polls miss about 5 % (AC) and 9 % (DC)",
+        "Polled every 10 minutes, polls see about 95 % of the events at AC and 91 % of those at DC;",
         "band 1,260 to 2,940 kWh; never billed",
         "Energy seen (estimate)2,100 kWh",
         "of the 4 points observed",
     ):
         assert words in page.text, words
+
+
+def test_rows_say_of_how_many_days_they_are_where_they_are_of_fewer() -> None:
+    page = Page(report_page(november(station(1), station(2, days=1))))
+    assert [page.row(f"Station {number}")[1:4] for number in (1, 2)] == [
+        ["2 of 2", "28 of 28", "100.0 %"],
+        ["2 of 2", "1 of 28", "100.0 %"],
+    ]
+    assert "Days observed" not in Page(report_page(november(station(1)))).text
 
 
 def test_hidden_figures_are_dashes_and_say_why() -> None:

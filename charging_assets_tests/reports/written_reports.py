@@ -17,6 +17,7 @@ _RATIOS = [
     *("events_per_point_day", "overstay_share", "simultaneity", "open_utilization"),
 ]
 _KPIS = [name for name in arrow_schema("kpi_daily").names if name not in {"scope", "scope_id", "query_date"}]
+_DAYS = ["days", "days_observed"]
 _TEXTS = {"name", "city", "operator_name", "power_class"}
 _DAY = 86_400
 
@@ -62,6 +63,7 @@ def write_report(
     by_hour: Callable[[int, int], float] = lambda weekday, hour: 1.0,
     unbuilt: Sequence[dt.date] = (),
     is_simulated: bool = False,
+    intervals_s: Sequence[int] = (600,),
     sources: Sequence[Source] = (Source("chargecloud", "none stated", "chargecloud and its operators"),),
 ) -> Report:
     """A report of these things: `busier` and `observed` are factors of a date, `by_hour` one of weekday (1) and hour.
@@ -80,11 +82,14 @@ def write_report(
     told = Provenance(
         *("R-0123456789ab", first, last, total["coverage"], unpolled, tuple(unbuilt)),
         *(total["points"], total["points_observed"], "1", "0.1.0", tuple(sources), is_simulated),
+        intervals_s=tuple(intervals_s),
     )
     return Report(
         *(by, first, last, only, city),
         rows=_grouped(cells, "scope_id").sort_by("name"),
-        daily=_grouped([cell for cell in cells if cell["query_date"] not in unpolled], "query_date"),
+        daily=_grouped([cell for cell in cells if cell["query_date"] not in unpolled], "query_date").drop_columns(
+            _DAYS
+        ),
         profile=_profile(cells, by_hour),
         by_power=_grouped([{**cell, "scope_id": cell["power_class"], "name": None} for cell in cells], "scope_id"),
         total=total,
@@ -163,25 +168,31 @@ def _grouped(cells: Sequence[dict[str, Any]], key: str) -> pa.Table:
     groups: dict[Any, list[dict[str, Any]]] = {}
     for cell in marked:
         groups.setdefault(cell[key], []).append(cell)
-    return _table(key, [_summed(group) for group in groups.values()])
+    return _table(key, [_summed(group) | _days(group) for group in groups.values()])
+
+
+def _days(cells: Sequence[dict[str, Any]]) -> dict[str, int]:
+    known = {cell["query_date"]: cell["points_observed"] > 0 for cell in cells}
+    return {"days": len(known), "days_observed": sum(known.values())}
 
 
 def _together(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    (row,) = _table("scope_id", [_summed([{**cell, "thing": cell["scope_id"]} for cell in cells])]).to_pylist()
-    return {name: row[name] for name in _KPIS}
+    summed = _summed([{**cell, "thing": cell["scope_id"]} for cell in cells])
+    (row,) = _table("scope_id", [summed | _days(cells)]).to_pylist()
+    return {name: row[name] for name in [*_KPIS, *_DAYS]}
 
 
 def _nothing() -> dict[str, Any]:
     counts = {field.name for field in arrow_schema("kpi_daily") if not field.nullable}
-    return {name: 0 if name in counts else None for name in _KPIS}
+    return {name: 0 if name in {*counts, *_DAYS} else None for name in [*_KPIS, *_DAYS]}
 
 
 def _table(key: str, rows: Sequence[dict[str, Any]]) -> pa.Table:
     schema = arrow_schema("kpi_daily")
     fields = [schema.field(name) for name in (key, *(name for name in _KPIS if name not in _RATIOS))]
-    fields = [field.with_nullable(True) for field in fields]
+    fields = [field.with_nullable(True) for field in fields] + [pa.field(name, pa.int32()) for name in _DAYS]
     made = with_ratios(pa.Table.from_pylist(list(rows), pa.schema(fields)))
-    return made.select([key, *_KPIS]).sort_by(key)
+    return made.select([key, *_KPIS, *_DAYS]).sort_by(key)
 
 
 def _profile(cells: Iterable[dict[str, Any]], by_hour: Callable[[int, int], float]) -> pa.Table:

@@ -59,6 +59,7 @@ def _made(lake: Lake, name: str, month: str) -> dict[str, Any]:
     # Imported when asked for: loading the definitions does without DuckDB and what writes workbooks.
     from charging_assets.reports.occupancy.archive import publish  # noqa: PLC0415
     from charging_assets.reports.occupancy.content import make_report  # noqa: PLC0415
+    from charging_assets.reports.occupancy.exports import write_file  # noqa: PLC0415
     from charging_assets.reports.occupancy.findings import findings  # noqa: PLC0415
     from charging_assets.reports.occupancy.page import report_page  # noqa: PLC0415
     from charging_assets.reports.occupancy.plots import report_picture  # noqa: PLC0415
@@ -68,8 +69,8 @@ def _made(lake: Lake, name: str, month: str) -> dict[str, Any]:
     folder = Settings.from_env().home / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     page, workbook = (folder / f"{name}-{month[:7]}.{form}" for form in ("html", "xlsx"))
-    page.write_text(report_page(report), encoding="utf-8")
-    workbook.write_bytes(to_xlsx(report))
+    write_file(page, report_page(report).encode())
+    write_file(workbook, to_xlsx(report))
     done, said = publish(lake, report, utc_now()), report.provenance
     picture = base64.b64encode(report_picture(report)).decode()
     changes = "\n".join(f"- {change}" for change in done.changes[:_CHANGES_SHOWN])

@@ -9,38 +9,34 @@ import difflib
 import hashlib
 import json
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from charging_assets import __version__
-from charging_assets.derive.occupancy.formulas import duration_quantiles, share, shown, with_ratios
-from charging_assets.derive.occupancy.periods import daily_of_period, kpis_of_period, profile_of_period
+from charging_assets.derive.occupancy.periods import Period, kpis_of_period, opened_period
 from charging_assets.lake import Lake, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.master import POWER_CLASSES
 from charging_assets.model.tables.occupancy import METHOD_VERSION
 from charging_assets.reports.occupancy.provenance import Provenance, sources_of
-from charging_assets.warehouse import connect
 
 By = Literal["station", "city", "operator", "power_class"]
 
 KPIS = [name for name in arrow_schema("kpi_daily").names if name not in {"scope", "scope_id", "query_date"}]
 _TEXTS = ("name", "city", "operator_name", "power_class")
-_RATIOS = (
-    *("coverage", "utilization", "utilization_available", "availability", "uptime", "free_on_arrival", "full_share"),
-    *("peak_utilization", "events_per_point_day", "overstay_share", "simultaneity", "open_utilization"),
-)
-_OF_EVENTS = {"duration_p50_s": 0.5, "duration_p90_s": 0.9}
-_ADDED = [name for name in KPIS if name not in {*_TEXTS, *_RATIOS, *_OF_EVENTS, "max_occupied"}]
-"""What adds up where no point is in two rows. The rest follows from these, or cannot be told from rows."""
-_OF_STATIONS = ("stations", *(name for name in KPIS if name.startswith("station_polls")))
-"""Of these, what does not add up over points."""
+_DAYS = ("days", "days_observed")
+_SUMS = [
+    field.name
+    for field in arrow_schema("kpi_daily")
+    if pa.types.is_integer(field.type) and not field.nullable and field.name != "max_occupied"
+]
+"""Figures that are 0 where nothing is known."""
 
 
 class UnknownName(Exception):  # noqa: N818 - says what happened
@@ -65,14 +61,15 @@ class Report:
     rows: pa.Table
     """As `kpis_of_period` gives them: `scope_id` and the KPIs of `kpi_daily`; one row per thing, sorted by name."""
     daily: pa.Table
-    """`query_date`, then the same KPIs: of all points together, day by day. Days without figures are absent."""
+    """`query_date` and the KPIs of `kpi_daily`: of all points together, by day. Days without figures are absent."""
     profile: pa.Table
     """`weekday` (1: Monday), `hour_local`, `occupied_s`, `free_s`, `fault_s`, `unknown_s`, `days`, `coverage`,
     `utilization`: of all points together."""
     by_power: pa.Table
-    """`scope_id` (a power class) and the KPIs: of all points together. By one station: without rows."""
+    """`scope_id` (a power class) and the KPIs as in `rows`: of all points together. By one station: without rows."""
     total: Mapping[str, Any]
-    """The KPIs of all points together, those included that are in no row; where nothing is known, sums are 0."""
+    """The KPIs of `rows` of all points together, those included that are in no row; where nothing is known, sums are
+    0."""
     provenance: Provenance
 
     @property
@@ -105,21 +102,21 @@ def make_report(
         ValueError: `city` is given, but the report is not by station.
     """
     question = Question(by, first, last, only, city)
-    scope, scope_ids = _all_together(question)
-    period = (first, last)
+    _require_sound(question)
     # A year is hundreds of files, and each table's are opened by one thread.
-    with ThreadPoolExecutor() as pool:
-        days = pool.submit(daily_of_period, lake, scope, *period, scope_ids=scope_ids)
-        hours = pool.submit(profile_of_period, lake, scope, *period, scope_ids=scope_ids)
-        by_power = pool.submit(_by_power, lake, question)
-        rows = rows_of(lake, question)
+    with opened_period(lake, first, last) as period, ThreadPoolExecutor() as pool:
+        by_power = pool.submit(_by_power, period, question)
+        profile = pool.submit(_profile, period, question)
+        days = pool.submit(_daily, period, question)
+        feeds = pool.submit(_feeds, period, question)
+        rows = _rows(period, question)
         if not rows.num_rows and (only or city):
-            _require_known(lake, question)
-        totals = rows if scope == by and only else kpis_of_period(lake, scope, *period, scope_ids=scope_ids)
-        total = _total(lake, question, totals)
-        daily = _together(days.result(), ["query_date"]).sort_by("query_date")
-        said = _provenance(lake, question, total, set(daily["query_date"].to_pylist()))
-        report = Report(by, *period, only, city, rows, daily, _profile(hours.result()), by_power.result(), total, said)
+            _require_known(period, question)
+        total = _total(rows if by == "city" and only else _all_together(period, question))
+        daily = days.result()
+        known = set(daily["query_date"].to_pylist())
+        said = _provenance(lake, question, total, known, feeds.result())
+        report = Report(by, first, last, only, city, rows, daily, profile.result(), by_power.result(), total, said)
     return replace(report, provenance=replace(said, report_id=_report_id(report)))
 
 
@@ -130,17 +127,26 @@ def rows_of(lake: Lake, question: Question) -> pa.Table:
         LakeError: the lake cannot be read.
         ValueError: a city is given, but the report is not by station.
     """
+    _require_sound(question)
+    rows = kpis_of_period(lake, question.by, question.first, question.last, **_wanted(question))
+    return rows.take(pa.array(_by_name(rows), pa.int64()))
+
+
+def _rows(period: Period, question: Question) -> pa.Table:
+    rows = period.kpis(question.by, **_wanted(question))
+    return rows.take(pa.array(_by_name(rows), pa.int64()))
+
+
+def _wanted(question: Question) -> Mapping[str, list[str] | None]:
+    return {
+        "scope_ids": None if question.only is None else [question.only],
+        "cities": None if question.city is None else [question.city],
+    }
+
+
+def _require_sound(question: Question) -> None:
     if question.city is not None and question.by != "station":
         raise ValueError(f"a report of a city is by station, or of that city only; got one by {question.by}")
-    rows = kpis_of_period(
-        lake,
-        question.by,
-        question.first,
-        question.last,
-        scope_ids=None if question.only is None else [question.only],
-        cities=None if question.city is None else [question.city],
-    )
-    return rows.take(pa.array(_by_name(rows), pa.int64()))
 
 
 def _by_name(rows: pa.Table) -> list[int]:
@@ -156,14 +162,14 @@ def _by_name(rows: pa.Table) -> list[int]:
     return sorted(range(len(ids)), key=place)
 
 
-def _require_known(lake: Lake, question: Question) -> None:
+def _require_known(period: Period, question: Question) -> None:
     """Tell a name that is misspelled from a period of which nothing is known.
 
     Raises:
         UnknownName: it is the name.
     """
     by, name = ("city", question.city) if question.city else (question.by, question.only)
-    known = kpis_of_period(lake, by, question.first, question.last)
+    known = period.kpis(by)
     called = {scope_id: scope_id for scope_id in known["scope_id"].to_pylist()}
     called |= {thing: f"{scope_id} ({thing})" for scope_id, thing in _names(known) if thing != scope_id}
     if not called:
@@ -181,106 +187,62 @@ def _names(rows: pa.Table) -> list[tuple[str, str]]:
 # -- all together ----------------------------------------------------------------------------------------------------
 
 
-def _all_together(question: Question) -> tuple[str, list[str] | None]:
-    """The scope and ids that have all points of a report, each once: feeds where no place is named."""
+def _place(question: Question) -> tuple[str, str] | None:
+    """The scope and id that have all points of a report, each once; None: everything there is."""
     if question.city is not None:
-        return "city", [question.city]
-    if question.only is not None:
-        return question.by, [question.only]
-    return "feed", None
+        return "city", question.city
+    return None if question.only is None else (question.by, question.only)
 
 
-def _total(lake: Lake, question: Question, rows: pa.Table) -> Mapping[str, Any]:
+def _all_together(period: Period, question: Question) -> pa.Table:
+    place = _place(question)
+    return period.kpis_of_all() if place is None else period.kpis(place[0], scope_ids=place[1:])
+
+
+def _daily(period: Period, question: Question) -> pa.Table:
+    place = _place(question)
+    rows = period.daily_of_all() if place is None else period.daily(place[0], scope_ids=place[1:])
+    return rows.select(["query_date", *KPIS])
+
+
+def _profile(period: Period, question: Question) -> pa.Table:
+    place = _place(question)
+    rows = period.profile_of_all() if place is None else period.profile(place[0], scope_ids=place[1:])
+    return rows.drop_columns(["scope", "scope_id"])
+
+
+def _feeds(period: Period, question: Question) -> Sequence[str]:
+    place = _place(question)
+    return period.feeds if place is None else period.feeds_of(*place)
+
+
+def _total(rows: pa.Table) -> Mapping[str, Any]:
+    names = [name for name in rows.column_names if name not in {"scope", "scope_id", *_TEXTS}]
     if not rows.num_rows:
-        return {name: 0 if name in _ADDED else None for name in KPIS if name not in _TEXTS}
-    if rows.num_rows > 1:
-        rows = _with_durations(lake, question, _together(rows, []), None)
-    figures: Mapping[str, Any] = rows.select([name for name in KPIS if name not in _TEXTS]).to_pylist()[0]
+        return {name: 0 if name in {*_SUMS, *_DAYS} else None for name in names}
+    figures: Mapping[str, Any] = rows.select(names).to_pylist()[0]
     return figures
 
 
-def _by_power(lake: Lake, question: Question) -> pa.Table:
+def _by_power(period: Period, question: Question) -> pa.Table:
     """Where a place is named, from its points: rows of power classes are of the whole."""
-    by, only = question.by, question.only
-    city = only if by == "city" else question.city
-    columns = ["scope_id", *KPIS]
-    if by == "power_class" or (only is None and city is None):
-        return rows_of(lake, replace(question, by="power_class")).select(columns)
-    if by == "station" and only is not None:  # `kpi_daily` does not tell the station of a point
-        return arrow_schema("kpi_daily").empty_table().select(columns)
-    points = kpis_of_period(lake, "point", question.first, question.last, cities=None if city is None else [city])
-    if by == "operator":
-        points = points.filter(pc.equal(points["operator_name"], only))
-    points = points.append_column("class", points["power_class"].cast(pa.string()))
-    classes = _together(points.filter(pc.is_valid(points["class"])), ["class"], untold=_OF_STATIONS)
-    classes = _with_durations(lake, question, classes, "power_class")
-    classes = classes.rename_columns({"class": "scope_id"})
-    classes = classes.set_column(classes.column_names.index("name"), "name", classes["scope_id"])
-    return classes.take(pa.array(_by_name(classes), pa.int64())).select(columns)
-
-
-def _together(rows: pa.Table, keys: Sequence[str], untold: Collection[str] = ()) -> pa.Table:
-    """`rows` added up by `keys`; what does not follow from sums, or is `untold`, is null.
-
-    Returns:
-        The keys and `KPIS`.
-    """
-    if len(pc.unique(rows["scope_id"])) <= 1:
-        return rows.select([*keys, *KPIS])
-    added = [name for name in _ADDED if name not in untold]
-    sums = rows.group_by(list(keys), use_threads=False).aggregate([(name, "sum") for name in added])
-    sums = sums.rename_columns([name.removesuffix("_sum") for name in sums.column_names])
-    for field in arrow_schema("kpi_daily"):
-        if field.name in KPIS and field.name not in added and (field.name in untold or field.name not in _RATIOS):
-            sums = sums.append_column(field.name, pa.nulls(sums.num_rows, _plain(field.type)))
-    sums = sums.append_column("peak_utilization", pa.nulls(sums.num_rows, pa.float64()))
-    return with_ratios(sums).select([*keys, *KPIS])
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _with_durations(lake: Lake, question: Question, rows: pa.Table, column: str | None) -> pa.Table:
-    """`rows` with quantiles of the events of the report, by `column` of `charging_events`, which `rows` have first."""
-    city = question.only if question.by == "city" else question.city
-    wanted = {"city": city, "operator_name": question.only if question.by == "operator" else None}
-    filters = [f"AND {name} = ?" for name, value in wanted.items() if value is not None]
-    query = f"""
-        SELECT {column or "''"} AS key, duration_s, n_polls, count(*) AS events
-        FROM charging_events
-        WHERE query_date BETWEEN ? AND ? AND NOT is_left_censored AND NOT is_right_censored {" ".join(filters)}
-        GROUP BY ALL ORDER BY ALL"""  # noqa: S608 - names of columns of the model
-    with connect(lake, ["charging_events"]) as connection:
-        parameters = [question.first, question.last, *(value for value in wanted.values() if value is not None)]
-        found = connection.sql(query, params=parameters).to_arrow_table()
-    places = pc.index_in(found["key"], value_set=rows.column(0).combine_chunks() if column else pa.array([""]))
-    found = found.append_column("place", places).filter(pc.is_valid(places))
-    place, duration_s, n_polls, events = (column.to_numpy() for column in found.columns[-1:] + found.columns[1:4])
-    quantiles = duration_quantiles(place, duration_s, n_polls, events, len(rows), list(_OF_EVENTS.values()))
-    for name, seconds in zip(_OF_EVENTS, quantiles, strict=True):
-        whole = pa.array(np.rint(seconds), from_pandas=True).cast(pa.int64())
-        rows = rows.set_column(rows.column_names.index(name), name, whole)
-    return rows
-
-
-def _profile(hours: pa.Table) -> pa.Table:
-    kinds = ("occupied_s", "free_s", "fault_s", "unknown_s")
-    keys = ["weekday", "hour_local"]
-    sums = hours.group_by(keys, use_threads=False).aggregate([*((kind, "sum") for kind in kinds), ("days", "max")])
-    sums = sums.rename_columns([*keys, *kinds, "days"])
-    observed = pc.add(pc.add(sums["occupied_s"], sums["free_s"]), sums["fault_s"])
-    coverage = share(observed, pc.add(observed, sums["unknown_s"]))
-    sums = sums.append_column("coverage", coverage)
-    sums = sums.append_column("utilization", shown(share(sums["occupied_s"], observed), coverage))
-    return sums.sort_by([(key, "ascending") for key in keys])
+    place = _place(question)
+    if question.by == "station" and place is not None and place[0] == "station":
+        rows = period.kpis("power_class", scope_ids=[])  # `kpi_daily` does not tell the station of a point
+    elif place is None or place[0] == "power_class":
+        rows = _rows(period, replace(question, by="power_class"))
+    else:
+        rows = period.kpis_by_power(**{place[0]: place[1]})
+    return rows.take(pa.array(_by_name(rows), pa.int64())).select(["scope_id", *KPIS, *_DAYS])
 
 
 # -- where it is from ------------------------------------------------------------------------------------------------
 
 
-def _provenance(lake: Lake, question: Question, total: Mapping[str, Any], known: Collection[dt.date]) -> Provenance:
-    """All but the report's id; `known` are the days that have figures."""
+def _provenance(
+    lake: Lake, question: Question, total: Mapping[str, Any], known: AbstractSet[dt.date], feeds: Sequence[str]
+) -> Provenance:
+    """All but the report's id; `known` are the days that have figures, `feeds` those that the figures are of."""
     first, last = question.first, question.last
     period = {first + dt.timedelta(days=number) for number in range((last - first).days + 1)}
     built = set(lake.partitions("kpi_daily"))
@@ -299,20 +261,20 @@ def _provenance(lake: Lake, question: Question, total: Mapping[str, Any], known:
         points_observed=total["points_observed"],
         method_version=METHOD_VERSION,
         code_version=__version__,
-        sources=sources_of(_feeds(lake, sorted(period & built)), is_simulated=is_simulated),
+        sources=sources_of(feeds, is_simulated=is_simulated),
         is_simulated=is_simulated,
+        intervals_s=_intervals(lake, sorted(known & set(lake.partitions("poll_log"))), feeds),
     )
 
 
-def _feeds(lake: Lake, dates: Sequence[dt.date]) -> list[str]:
-    """The feeds of these days; of a longer period those of a day of each month."""
-    days = [lake.read("kpi_daily", date, ["scope", "scope_id"]) for date in {*dates[::_MONTH], *dates[-1:]}]
-    return sorted(
-        {feed for rows in days for feed in rows.filter(pc.equal(rows["scope"], "feed"))["scope_id"].to_pylist()}
-    )
-
-
-_MONTH = 30
+def _intervals(lake: Lake, dates: Sequence[dt.date], feeds: Sequence[str]) -> tuple[int, ...]:
+    """Planned seconds between two polls of these feeds, sorted: on the first, the middle and the last of the days."""
+    found = set()
+    for date in {dates[0], dates[len(dates) // 2], dates[-1]} if dates else ():
+        polls = lake.read("poll_log", date, ["feed", "interval_s"])
+        of_feeds = pc.is_in(polls["feed"].cast(pa.string()), value_set=pa.array(feeds, pa.string()))
+        found.update(pc.unique(polls["interval_s"].filter(of_feeds)).to_pylist())
+    return tuple(sorted(found))
 
 
 def _report_id(report: Report) -> str:

@@ -11,7 +11,9 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 
 from charging_assets.model.tables import table
 from charging_assets.reports.occupancy.content import Report
-from charging_assets.reports.occupancy.figures import Figure, row_figures
+from charging_assets.reports.occupancy.figures import Figure, doc_of, row_figures
 from charging_assets.reports.occupancy.notes import headline
 from charging_assets.reports.occupancy.provenance import SIMULATED
 
@@ -59,6 +61,7 @@ def _origin(report: Report) -> Mapping[str, str]:
         "Report": said.report_id,
         "From": said.first.isoformat(),
         "To": said.last.isoformat(),
+        "Polled": said.polled,
         "Method": said.method_version,
         "Code": said.code_version,
         "Source": " ".join(str(source) for source in said.sources),
@@ -89,9 +92,9 @@ def to_parquet(report: Report) -> bytes:
 
 def with_provenance(report: Report) -> pa.Table:
     """The rows with where they are from in the metadata of their schema."""
-    columns = table("kpi_daily").columns
+    columns = table("kpi_monthly").columns
     fields = [
-        field.with_metadata({"doc": columns[field.name].comment or "", "unit": columns[field.name].info["unit"] or ""})
+        field.with_metadata({"doc": doc_of(field.name), "unit": columns[field.name].info["unit"] or ""})
         if field.name in columns
         else field
         for field in report.rows.schema
@@ -101,3 +104,22 @@ def with_provenance(report: Report) -> pa.Table:
         said["warning"] = SIMULATED
     metadata = {PROVENANCE: json.dumps(said, ensure_ascii=False, default=str)}
     return report.rows.cast(pa.schema(fields, metadata))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a file in place of the one before it, when all of it is written.
+
+    Raises:
+        OSError: it cannot be written; what was there is as it was.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise

@@ -23,7 +23,7 @@ DIGITS: dict[Kind, int] = {"count": 0, "share": 2, "rate": 2, "hours": 1, "minut
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A column of `kpi_daily` as a report shows it."""
+    """A column of `kpi_daily`, or of days from `kpi_monthly`, as a report shows it."""
 
     name: str
     heading: str
@@ -34,8 +34,7 @@ class Figure:
     @property
     def doc(self) -> str:
         """What it is, in a sentence or two."""
-        comment = table("kpi_daily").columns[self.name].comment or ""
-        return f"{comment} {self.note}".strip()
+        return f"{doc_of(self.name)} {self.note}".strip()
 
     @property
     def title(self) -> str:
@@ -60,6 +59,13 @@ class Figure:
         ]
 
 
+def doc_of(name: str) -> str:
+    """What the data model says of a column, of whatever period."""
+    columns = table("kpi_monthly").columns
+    comment = (columns if name in columns else table("kpi_daily").columns)[name].comment or ""
+    return comment.replace("the month", "the period")
+
+
 _NAMES = {"station": "Station", "city": "City", "operator": "Operator", "power_class": "Power class (kW)"}
 _WHERE = (
     Figure("scope_id", "Station number", "text"),
@@ -67,11 +73,15 @@ _WHERE = (
     Figure("operator_name", "Operator", "text"),
     Figure("power_class", "Power class (kW)", "text"),
 )
-_BIAS = "At 10 minutes polls see about 94 % of AC events and 91 % of DC events."
+_BIAS = "Polls miss some: how many hangs on how often was polled."
 _SIZE = (
     Figure("stations", "Stations", "count"),
     Figure("points", "Charging points", "count"),
     Figure("points_observed", "Of these observed", "count"),
+)
+_DAYS = (
+    Figure("days", "Days known", "count"),
+    Figure("days_observed", "Days observed", "count"),
 )
 _KPIS = (
     Figure("coverage", "Coverage (%)", "share"),
@@ -89,7 +99,7 @@ _KPIS = (
     Figure("duration_p90_s", "Duration, 90th percentile (min)", "minutes"),
     Figure("overstays", "Overstays", "count"),
     Figure("overstay_share", "Overstays (% of events)", "share"),
-    Figure("censored_events", "Events with an end not seen", "count"),
+    Figure("censored_events", "Events not seen to end", "count"),
     Figure("suspicious_events", "Suspiciously long events", "count"),
     Figure("energy_kwh", "Energy, estimate (kWh)", "energy"),
     Figure("energy_kwh_low", "Energy, estimate, low (kWh)", "energy"),
@@ -108,8 +118,8 @@ def row_figures(by: str) -> Sequence[Figure]:
     """The columns of the rows of a report, names first."""
     name = Figure("name", _NAMES[by], "text")
     if by == "station":
-        return (name, *_WHERE, *_SIZE[1:], *_KPIS)
-    return (name, *_SIZE, *_KPIS)
+        return (name, *_WHERE, *_SIZE[1:], *_DAYS, *_KPIS)
+    return (name, *_SIZE, *_DAYS, *_KPIS)
 
 
 def day_figures() -> Sequence[Figure]:
@@ -119,4 +129,4 @@ def day_figures() -> Sequence[Figure]:
 
 def total_figures() -> Sequence[Figure]:
     """The figures of all rows together."""
-    return (*_SIZE, *_KPIS)
+    return (*_SIZE, *_DAYS, *_KPIS)

@@ -67,7 +67,7 @@ def _use(report: Report) -> str:
     a_day = f"{duration(86_400 * share)} a day"
     if total["points_observed"] == 1:
         return f"The one point observed was occupied {percent(share)} of the time, {a_day}."
-    said = f"Of the {points} observed, {percent(share)} were occupied on average, each of them {a_day}"
+    said = f"Of the {points} observed, {percent(share)} were occupied, on average a point {a_day}"
     if total["simultaneity"] is not None:
         said += f", and {total['max_occupied']:,} at once at the busiest moment"
     return f"{said}."
@@ -133,10 +133,9 @@ def _unobserved(report: Report) -> str:
     if told.unknown_days:
         number = counted(len(told.unknown_days), "day", "days")
         parts.append(f"nothing was known of {number}{_dates(told.unknown_days)}")
-    missed = total["points"] - total["points_observed"]
-    if missed > 0:
-        were = "was" if missed == 1 else "were"
-        parts.append(f"{missed:,} of {counted(total['points'], 'point', 'points')} {were} never observed")
+    if total["points_observed"] < total["points"]:
+        points = counted(total["points"], "point", "points")
+        parts.append(f"on no day more than {total['points_observed']:,} of {points} were observed")
     share = f"In all, {percent(total['coverage'])} of the time in which points were known was observed"
     return f"{share}; {listed(parts)}." if parts else f"{share}."
 

@@ -27,6 +27,7 @@ def origin(said: Provenance) -> Sequence[tuple[str, str]]:
         ("Period", f"{said.first} to {said.last}, {said.days} days of Europe/Berlin"),
         ("Observed", said.observed),
         ("Days missing", missing(said)),
+        ("Polled", f"{said.polled}: {said.events_seen}"),
         ("Method", f"version {said.method_version}, docs/method.md"),
         ("Code", f"charging_assets {said.code_version}"),
         *(("Source", str(source)) for source in said.sources),

@@ -91,7 +91,8 @@ def report_page(report: Report) -> str:
         nouns=NOUNS[report.by],
         simulated=SIMULATED,
         findings=findings(report),
-        cards=_cards(report.total),
+        cards=_cards(report),
+        tells_days=any(row["days_observed"] < report.provenance.days for row in rows),
         colours=(WEEKDAY_COLOUR, WEEKEND_COLOUR) if tells_weekends(report) else (),
         definitions=DEFINITIONS,
         plots=[_figure(daily_plot(report)), _figure(week_plot(report))],
@@ -109,7 +110,8 @@ def report_page(report: Report) -> str:
     )
 
 
-def _cards(total: Row) -> list[Card]:
+def _cards(report: Report) -> list[Card]:
+    total = report.total
     coverage = total["coverage"]
     hidden = f"not shown: {'nothing' if coverage is None else 'only ' + percent(coverage)} was observed"
 
@@ -134,7 +136,7 @@ def _cards(total: Row) -> list[Card]:
         card(
             "Daily events per point",
             wording.number(total["events_per_point_day"], 2),
-            f"{total['events']:,} seen; polls miss about {percent(0.06, 0)} (AC) to {percent(0.09, 0)} (DC)",
+            f"{total['events']:,} seen; {report.provenance.events_missed}",
         ),
         Card(
             "Median duration",

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 
+_SEEN = {60: (0.995, 0.996), 120: (0.984, 0.981), 300: (0.965, 0.945), 600: (0.946, 0.907)}
+"""By seconds between polls, the shares of AC and of DC events that they see: measured, see `docs/method.md`."""
+
 SIMULATED = "SIMULATED: these figures are of a made-up country and of no charging point on earth."
 
 
@@ -62,6 +65,8 @@ class Provenance:
     """Whether all figures are of a simulation, and of no charging point on earth."""
     unknown_days: tuple[dt.date, ...] = ()
     """Days that were polled and built, but on which nothing that the report is of was known, sorted."""
+    intervals_s: tuple[int, ...] = ()
+    """Planned seconds between two polls, as far as they differ within the period, sorted; none: not known."""
 
     @property
     def days(self) -> int:
@@ -82,3 +87,40 @@ class Provenance:
             f"{self.points_observed:,} of the {self.points:,} points known were observed, {100 * self.coverage:.1f} % "
             f"of their time; figures are of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
         )
+
+    @property
+    def polled(self) -> str:
+        """How often was polled, in words."""
+        if not self.intervals_s:
+            return "at unknown intervals"
+        minutes = [f"{seconds / 60:g}" for seconds in sorted({self.intervals_s[0], self.intervals_s[-1]})]
+        return f"every {' to '.join(minutes)} {'minute' if minutes == ['1'] else 'minutes'}"
+
+    @property
+    def events_seen(self) -> str:
+        """How many of the charging events polls see, in words."""
+        if not self.intervals_s:
+            return "polls see fewer charging events than there are"
+        word, seen = self._seen("about", "at least", "less than")
+        return f"polls see {word} {_percent(seen[0])} of the events at AC and {_percent(seen[1])} of those at DC"
+
+    @property
+    def events_missed(self) -> str:
+        """The same, the other way round."""
+        if not self.intervals_s:
+            return "polls miss some"
+        word, seen = self._seen("about", "at most", "more than")
+        return f"polls miss {word} {_percent(1 - seen[0])} (AC) and {_percent(1 - seen[1])} (DC)"
+
+    def _seen(self, measured: str, between: str, beyond: str) -> tuple[str, tuple[float, float]]:
+        """Shares of AC and DC events, at the longest distance of polls; the word for how they are meant."""
+        longest = self.intervals_s[-1]
+        if longest > max(_SEEN):
+            return beyond, _SEEN[max(_SEEN)]
+        nearest = min(seconds for seconds in _SEEN if seconds >= longest)
+        return measured if nearest == longest else between, _SEEN[nearest]
+
+
+def _percent(share: float) -> str:
+    """To a whole one; near 0 and 1 to a tenth."""
+    return f"{100 * share:.{0 if 0.02 <= share <= 0.98 else 1}f} %"

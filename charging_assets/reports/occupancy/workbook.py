@@ -85,7 +85,12 @@ class _Writer:
         row = self._begin(sheet)
         said = self._report.provenance
         facts = (("Period", f"{said.first} to {said.last}, {said.days} days"), ("Report", said.report_id))
-        for label, text in (*facts, ("Observed", said.observed), ("Days missing", missing(said))):
+        for label, text in (
+            *facts,
+            ("Observed", said.observed),
+            ("Days missing", missing(said)),
+            ("Polled", f"{said.polled}: {said.events_seen}"),
+        ):
             sheet.write_string(row, 0, label, self._label)
             sheet.merge_range(row, 1, row, 2, text, self._wrapped)
             sheet.set_row(row, 15 * (1 + len(text) // 115))
