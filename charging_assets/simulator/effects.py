@@ -1,6 +1,7 @@
-"""Planted effects: more or fewer people come to stations that stand near certain things, by a known factor.
+"""Planted effects: more or fewer people come to stations that stand near certain things, or in a certain district.
 
-For measuring whether an analysis finds what is there, and nothing else. Things stand where they stand whatever is
+For measuring whether an analysis finds what is there, and nothing else: stations of a district are alike for reasons
+that no analysis is told, and so look like many that agree. Things stand where they stand whatever is
 planted: nobody builds a supermarket because a charging station is busy. Which things a station has around it depends on
 the kind of its place, and so do the hours at which people come; how many come in all does not, but for what is planted.
 
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from charging_assets.simulator.pois import TownPois, pois_of
 from charging_assets.simulator.stations import Station
 from charging_assets.simulator.world import World
+
+DISTRICT_DEGREES = (0.07, 0.045)
+"""Of longitude and latitude, about 5 km."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,23 @@ def planted(world: World, effects: Sequence[Effect]) -> World:
     for effect in effects:
         demand[affected(world, effect)] *= effect.factor
     return replace(world, points=replace(world.points, demand=demand))
+
+
+def with_districts(world: World, spread: float, rng: np.random.Generator) -> World:
+    """The world with some districts busier than others, whatever stands in them, on top of the effects it has.
+
+    Args:
+        world: what else there is.
+        spread: standard deviation of the logarithm of how many times as many people come to a district's free points.
+        rng: tells where districts begin and how busy each is.
+    """
+    places = np.zeros((len(world.points), 2))
+    for version in reversed(world.versions):  # as for `affected`
+        places[version.points] = version.station.longitude, version.station.latitude
+    cells = np.floor(places / DISTRICT_DEGREES + rng.random(2))
+    _, district = np.unique(cells, axis=0, return_inverse=True)
+    factor = rng.lognormal(0, spread, len(world.points))[district.ravel()]
+    return replace(world, points=replace(world.points, demand=world.points.demand * factor))
 
 
 def affected(world: World, effect: Effect) -> NDArray[np.bool_]:

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import t as student
 
-from charging_assets.derive.poi_effect import LEAST_STATIONS, poi_effect
+from charging_assets.derive.poi_effect import BLOCK_DEGREES, LEAST_BLOCKS, LEAST_STATIONS, poi_effect
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables import key_of, table
 
 FIRST = dt.date(2026, 3, 1)
 CATEGORIES = ("food_retail", "fuel_car")
+GRID = tuple((east, north) for east in range(10) for north in range(8))
 Row = dict[str, Any]
 
 
@@ -63,6 +65,32 @@ def sites(
                 int(rng.poisson(30 * busy)),
                 min(0.1 * busy * rng.lognormal(0, 0.2), 1.0),
                 place=place,
+            )
+        )
+    return made
+
+
+def in_neighbourhoods(seed: int, *, spread: float) -> list[Site]:
+    """800 stations in 80 blocks, some busier than others. In some a category is often near, in others hardly ever."""
+    rng = np.random.default_rng(seed)
+    blocks = [(7 + (0.5 + east) * BLOCK_DEGREES[0], 51 + (0.5 + north) * BLOCK_DEGREES[1]) for east, north in GRID]
+    busy, is_full = rng.lognormal(0, spread, len(blocks)), rng.random((len(blocks), len(CATEGORIES))) < 0.5
+    made = []
+    for number in range(800):
+        block = number % len(blocks)
+        near = frozenset(
+            name
+            for name, full in zip(CATEGORIES, is_full[block], strict=True)
+            if rng.random() < (0.85 if full else 0.1)
+        )
+        its_own = busy[block] * rng.lognormal(0, 0.3)
+        made.append(
+            Site(
+                number,
+                near=near,
+                events=int(rng.poisson(30 * its_own)),
+                occupied=min(0.1 * its_own, 1.0),
+                place=blocks[block],
             )
         )
     return made
@@ -264,31 +292,58 @@ def test_points_of_two_powers_at_a_station_are_not_two_stations(lake: Lake, tmp_
     assert both["rate_ratio_low"] == pytest.approx(one["rate_ratio_low"], rel=0.01)
 
 
+def test_stations_that_are_as_their_neighbours_tell_nothing_new(lake: Lake, tmp_path: Path) -> None:
+    made = in_neighbourhoods(1, spread=0.3)
+    put(lake, made)
+    other = Lake(str(tmp_path / "other"), tmp_path / "other-home")
+    put(other, [*made, *(replace(site, id_cs=site.id_cs + len(made)) for site in made)])
+    one, both = (effects(each)["events", "poi:food_retail"] for each in (lake, other))
+    assert both["stations"] == 2 * one["stations"]
+    for name in ("rate_ratio", "rate_ratio_low", "rate_ratio_high"):
+        assert both[name] == pytest.approx(one[name], rel=0.01)
+
+
+def test_neighbourhoods_that_are_busy_for_reasons_of_their_own_do_not_narrow_intervals(lake: Lake) -> None:
+    """Stations that are taken as strangers to each other would have 1 in two thirds of these intervals."""
+    holds_one = []
+    for seed in range(10):
+        put(lake, in_neighbourhoods(seed, spread=0.8), days=1)
+        rows = effects(lake).values()
+        assert not any(row["is_finding"] for row in rows)
+        holds_one += [row["rate_ratio_low"] < 1 < row["rate_ratio_high"] for row in rows]
+    assert len(holds_one) == 40
+    assert np.mean(holds_one) >= 0.9
+
+
 def test_p_values_are_corrected_for_how_many_there_are(lake: Lake) -> None:
-    put(lake, sites(factor=1.1))
+    made = sites(factor=1.1)
+    put(lake, made)
     rows = list(effects(lake).values())
+    blocks = {tuple(np.floor(np.divide(site.place, BLOCK_DEGREES)).tolist()) for site in made}
+    t = student(len(blocks) - 1)
     raw = []
     for row in rows:
-        error = math.log(row["rate_ratio_high"] / row["rate_ratio_low"]) / (2 * 1.96)
-        raw.append(math.erfc(abs(math.log(row["rate_ratio"])) / error / math.sqrt(2)))
+        error = math.log(row["rate_ratio_high"] / row["rate_ratio_low"]) / (2 * t.ppf(0.975))
+        raw.append(2 * t.sf(abs(math.log(row["rate_ratio"])) / error))
     order = np.argsort(raw)
     expected = np.minimum(np.maximum.accumulate(np.array(raw)[order] * np.arange(len(rows), 0, -1)), 1)
     assert raw[order[0]] > 1e-5
     assert [rows[number]["p_value"] for number in order] == pytest.approx(expected.tolist(), rel=0.02)
 
 
-def test_what_holds_in_one_place_and_not_in_another_is_no_finding(lake: Lake) -> None:
-    rng = np.random.default_rng(3)
-    made = [replace(site, near=frozenset(), id_cs=site.id_cs + 1000) for site in sites(300, cities=("Köln",))]
-    for number in range(90):
-        is_here = number < 60
-        events = int(rng.poisson((120 if is_here else 12) * rng.lognormal(0, 0.2)))
-        place = (8.01, 51.0) if is_here else (8.2, 51.2)
-        made.append(Site(number, near=frozenset({"food_retail"}), events=events, place=place))
+def test_what_does_not_help_to_predict_other_places_is_no_finding(lake: Lake) -> None:
+    """Fuel stations go with much use in two blocks and with little in ten: surroundings predict worse than none."""
+    rng = np.random.default_rng(0)
+    made = []
+    for site in in_neighbourhoods(0, spread=0.0):
+        block = site.id_cs % len(GRID)
+        near = frozenset({"fuel_car"} if block < 12 else ()) | frozenset({"food_retail"} if rng.random() < 0.5 else ())
+        busy = (1.3 if "food_retail" in near else 1) * (7 if block < 2 else 0.15 if block < 12 else 1)
+        made.append(replace(site, near=near, events=int(busy * rng.poisson(30 * rng.lognormal(0, 0.2)))))
     put(lake, made)
     row = effects(lake)["events", "poi:food_retail"]
-    assert row["p_value"] < 0.05
-    assert row["skill"] < 0
+    assert row["p_value"] < 0.01
+    assert row["skill"] < -0.05
     assert not row["is_finding"]
     assert "places that were left out" in row["remark"]
 
@@ -396,15 +451,44 @@ def test_the_points_of_a_rare_power_class_are_in_no_model(lake: Lake) -> None:
     assert rare["remark"] == "Expected at least 20 stations with it, there are 5. Its points are in no model."
 
 
-def test_in_one_city_there_is_an_estimate_and_in_one_place_no_finding(lake: Lake) -> None:
+def test_in_one_city_there_is_an_estimate_and_in_one_place_there_is_none(lake: Lake) -> None:
     made = sites(factor=2.0, cities=("Köln",))
     put(lake, made)
     assert effects(lake)["events", "poi:food_retail"]["is_finding"]
 
     put(lake, [replace(site, place=(7.01, 51.01)) for site in made])
     row = effects(lake)["events", "poi:food_retail"]
-    assert row["rate_ratio_low"] > 1.5
-    assert (row["skill"], row["is_finding"]) == (None, False)
+    assert row["rate_ratio"] is None
+    assert row["remark"] == "Expected stations with it in at least 10 blocks of about 5 km, they are in 1."
+
+
+@pytest.mark.parametrize("is_with", [True, False])
+def test_a_category_of_fewer_than_ten_neighbourhoods_is_left_out(lake: Lake, is_with: bool) -> None:
+    made = in_neighbourhoods(1, spread=0.3)
+    for blocks, is_estimated in ((LEAST_BLOCKS, True), (LEAST_BLOCKS - 1, False)):
+        near = frozenset({"fuel_car"})
+        chosen = [
+            replace(s, near=s.near - near | (near if (s.id_cs % len(GRID) < blocks) == is_with else set()))
+            for s in made
+        ]
+        put(lake, chosen, days=1)
+        row = effects(lake)["events", "poi:fuel_car"]
+        assert (row["rate_ratio"] is not None) == is_estimated
+    which = "with it" if is_with else "without it"
+    assert row["remark"] == f"Expected stations {which} in at least 10 blocks of about 5 km, they are in 9."
+
+
+def test_what_is_told_of_ten_neighbourhoods_is_told_with_care(lake: Lake) -> None:
+    """Nothing is there to be found. Stations that are taken as strangers have 1 in a quarter of these intervals."""
+    holds_one = []
+    for seed in range(10):
+        made = in_neighbourhoods(seed, spread=0.8)
+        near = {True: frozenset({"fuel_car"}), False: frozenset[str]()}
+        put(lake, [replace(site, near=near[site.id_cs % len(GRID) < LEAST_BLOCKS]) for site in made], days=1)
+        rows = effects(lake)
+        holds_one += [row["rate_ratio_low"] < 1 < row["rate_ratio_high"] for row in of_terms(rows, "poi:fuel_car")]
+    assert len(holds_one) == 20
+    assert np.mean(holds_one) >= 0.85
 
 
 def test_cities_of_few_stations_are_one(lake: Lake) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from charging_assets.derive.poi_matching import station_features
 from charging_assets.simulator import Simulation, World, make_world, pois_of
-from charging_assets.simulator.effects import Effect, affected, planted
+from charging_assets.simulator.effects import DISTRICT_DEGREES, Effect, affected, planted, with_districts
 from charging_assets.sources.osm.categories import Categories
 from charging_assets_tests.simulated import EPOCH, small_simulation, small_world
 
@@ -90,6 +90,31 @@ def test_several_effects_multiply(world: World) -> None:
     }
     assert of == {(False, False): {1.0}, (True, False): {1.5}, (False, True): {0.5}, (True, True): {0.75}}
     assert (planted(planted(world, [BUSY]), [QUIET]).points.demand == demand).all()
+
+
+def test_people_come_alike_to_all_of_a_district_and_otherwise_to_others(world: World) -> None:
+    other = with_districts(world, 0.3, np.random.default_rng(5))
+    demand = other.points.demand
+    factors, points = np.unique(demand, return_counts=True)
+    assert 10 < len(factors) < 50  # in three cities of at most 10 km around
+    assert points.max() > 20
+    assert 0.15 < np.log(factors).std() < 0.45
+    place = np.zeros((len(demand), 2))
+    for version in reversed(world.versions):
+        place[version.points] = version.station.longitude, version.station.latitude
+    for factor in factors:
+        extent = np.ptp(place[demand == factor], axis=0)
+        assert (extent < DISTRICT_DEGREES).all()
+    assert (other.versions, other.changes, other.seed) == (world.versions, world.changes, world.seed)
+
+
+def test_districts_are_those_of_their_seed_and_multiply_with_effects(world: World) -> None:
+    demand = with_districts(world, 0.3, np.random.default_rng(5)).points.demand
+    assert (with_districts(world, 0.3, np.random.default_rng(5)).points.demand == demand).all()
+    assert (with_districts(world, 0.3, np.random.default_rng(6)).points.demand != demand).any()
+    both = with_districts(planted(world, [BUSY]), 0.3, np.random.default_rng(5)).points.demand
+    assert both == pytest.approx(demand * np.where(affected(world, BUSY), 1.5, 1))
+    assert (world.points.demand == 1).all()
 
 
 def test_things_that_no_town_has_change_nothing(world: World) -> None:

@@ -115,7 +115,7 @@ charging_events = declare(
     "charging_events",
     "Charging events: each run of CHARGING or OCCUPIED at a point, in the partition of the day on which it ends; of "
     "one whose end was not seen, the day of its last poll. Looks back 7 days for the beginning. At 10 minutes polls "
-    "see about 94 % of AC events and 91 % of DC events, and short breaks between two are missed.",
+    "see about 95 % of AC events and 91 % of DC events, and short breaks between two are missed.",
     _id_cp(),
     column("id_cs", BigInteger(), "Charging station, by the day's own master data; null: not known.", nullable=True),
     time("start_time", "When it began, midway between two polls; maybe up to 7 days before."),
@@ -293,17 +293,28 @@ kpi_daily = declare(
 
 kpi_monthly = declare(
     "kpi_monthly",
-    "KPIs of a calendar month, from the days of it that are built. A day of the month without any poll counts as not "
-    "observed, for whatever was known before and after it.",
+    "KPIs of a calendar month, from the days of it that are built. Days between the first and the last on which "
+    "something was known, but on which it is absent, count as not observed; so do days without any poll at the ends, "
+    "within the days of the lake.",
     *_scope(),
     column("month", Date(), "First day of the month."),
     *_kpis("month"),
-    count("days", "Days of the month on which it was known, days without any poll between them included.", unit="days"),
+    count(
+        "days",
+        "Days of the month from the first to the last on which it was known, those between on which it is absent "
+        "included, and days without any poll next to them.",
+        unit="days",
+    ),
     count("days_observed", "Of `days`, those of which something was observed.", unit="days"),
     _ratio(
-        "uptime_12m", "1 - X / O over 12 months up to the end of this one: an upper bound. Null below 80 % coverage."
+        "uptime_12m",
+        "1 - X / O over 12 months up to the end of this one: an upper bound. Null below 80 % of `uptime_12m_coverage`.",
     ),
-    _ratio("uptime_12m_coverage", "O / (O + U) over these 12 months."),
+    _ratio(
+        "uptime_12m_coverage",
+        "O / (O + U) times the share of the days of these 12 months on which it was known: how much of 12 months was "
+        "observed.",
+    ),
     key=("scope", "scope_id", "month"),
     group="reports",
     dated=False,
@@ -342,7 +353,10 @@ poi_effect = declare(
         "term", "`poi:<category>` (within the radius, against none), or `power:<power class>` (against the reference)."
     ),
     _ratio("rate_ratio", "How many times as much as without it, all else equal; null: it could not be estimated."),
-    _ratio("rate_ratio_low", "Lower end of the 95 % interval, by station (cluster-robust)."),
+    _ratio(
+        "rate_ratio_low",
+        "Lower end of the 95 % interval: robust by block of about 5 km, not corrected for the number of terms.",
+    ),
     _ratio("rate_ratio_high", "Upper end of it."),
     _ratio("p_value", "Of the hypothesis that the ratio is 1, corrected for the number of terms (Holm)."),
     _flag(
