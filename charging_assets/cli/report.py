@@ -2,7 +2,7 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,16 +109,25 @@ def report(
     if done.before is not None:
         last_time = f"{done.before.report_id} of {done.before.published_at.astimezone(BERLIN):%Y-%m-%d}"
         click.echo(f"{last_time} answered the same otherwise: {_counted(done.changes)}", err=output == _STDOUT)
-        _print_changes(done.changes, str, err=output == _STDOUT)
+        _print_changes(done.changes, err=output == _STDOUT)
 
 
 def print_changed_figures(lake: "Lake", dates: Collection[dt.date]) -> None:
     """Print which published figures of periods that touch `dates` are others by now; nothing where none is."""
     from charging_assets.reports.occupancy.archive import changed_figures
 
-    if changes := changed_figures(lake, dates):
-        click.echo(f"published reports would be others now: {_counted(changes)}")
-        _print_changes(changes, lambda change: f"{change.published.report_id} {_asked(change.published)}  {change}")
+    of_report: dict[PublishedReport, list[Change]] = {}
+    for change in changed_figures(lake, dates):
+        of_report.setdefault(change.published, []).append(change)
+    if not of_report:
+        return
+    click.echo(f"published reports would be others now: {len(of_report):,}")
+    for published, changes in list(of_report.items())[:CHANGES_SHOWN]:
+        shown = next((change for change in changes if change.figure.startswith("Utilization")), changes[0])
+        click.echo(f"  {published.report_id} {_asked(published)}  {_counted(changes)}, such as {shown}")
+    if len(of_report) > CHANGES_SHOWN:
+        click.echo(f"  … and {len(of_report) - CHANGES_SHOWN:,} more reports")
+    click.echo("  ask for a report again to see all of its changes")
 
 
 def _asked(published: "PublishedReport") -> str:
@@ -133,9 +142,9 @@ def _counted(changes: "Sequence[Change]") -> str:
     return f"{len(changes):,} figure{'s' * (len(changes) != 1)} changed"
 
 
-def _print_changes(changes: "Sequence[Change]", told: "Callable[[Change], str]", *, err: bool = False) -> None:
+def _print_changes(changes: "Sequence[Change]", *, err: bool = False) -> None:
     for change in changes[:CHANGES_SHOWN]:
-        click.echo(f"  {told(change)}", err=err)
+        click.echo(f"  {change}", err=err)
     if len(changes) > CHANGES_SHOWN:
         click.echo(f"  … and {len(changes) - CHANGES_SHOWN:,} more", err=err)
 

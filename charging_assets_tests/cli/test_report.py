@@ -142,9 +142,10 @@ def test_whoever_rebuilds_is_told_which_published_figures_changed(
 
     (kept,) = lake.reports.published()
     told, first, *_ = capsys.readouterr().out.splitlines()
-    assert told == "published reports would be others now: 5 figures changed"
+    assert told == "published reports would be others now: 1"
     asked = "(city Bonn, 2026-03-02 to 2026-03-03)"
-    assert first == f"  {kept.report_id} {asked}  Bonn, Utilization (%): 25.00 -> 50.00"
+    change = "Bonn, Utilization (%): 25.00 -> 50.00"
+    assert first == f"  {kept.report_id} {asked}  5 figures changed, such as {change}"
 
 
 def test_a_period_of_which_nothing_is_known_is_an_empty_report_with_a_sentence(home: Path) -> None:
