@@ -137,7 +137,7 @@ class _Text:
         yield from _wrapped("day        ", f"{_stamp(told.start)} to {_stamp(told.until)}, {hours:.4g} hours")
         yield f"file       {provenance.file}"
         yield f"inputs     {provenance.inputs}"
-        yield f"           ({'what there is now' if provenance.is_current else 'NOT what there is now'})"
+        yield f"           ({'' if provenance.is_current else 'NOT '}the tables that there are now)"
         yield f"made by    charging_assets {provenance.code_version}, method version {version} (docs/method.md)"
 
     def _hours(self) -> Iterator[str]:

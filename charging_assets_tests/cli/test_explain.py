@@ -94,7 +94,7 @@ def test_time_not_observed_comes_with_its_reason(home: Path) -> None:
         ("max_occupied", "1 points occupied, the first of 3 polls with as many"),
         ("peak_utilization", "place 0.95 * (24 - 1) + 1 = 22.85"),
         ("open_utilization", "coverage of opening hours = 165,600 s / (165,600 s + 7,200 s)"),
-        ("events_per_point_day", "= 1 * 86,400 s / 165,600 s\n"),
+        ("events_per_point_day", "= (1 - 0) * 86,400 s / 165,600 s\n"),
         ("occupied_s", "occupied_s = B, sum of the points' occupied seconds\n"),
     ],
 )

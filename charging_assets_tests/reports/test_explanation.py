@@ -279,7 +279,7 @@ def test_every_figure_of_a_day_of_which_nothing_was_observed_is_explained(lake: 
         assert differing(found) == set()
         assert found.figure.value == row[kpi]
     assert explain(lake, "utilization", "point", A, DAY).figure.hidden == "coverage is 0.0 %, below 80 %"
-    assert explain(lake, "overstay_share", "point", A, DAY).figure.hidden == "there is nothing to divide by"
+    assert explain(lake, "overstay_share", "point", A, DAY).figure.hidden == "coverage is 0.0 %, below 80 %"
 
 
 def test_an_event_over_midnight_is_shown_with_the_polls_of_both_days(lake: Lake) -> None:
