@@ -90,7 +90,7 @@ class _Scope:
 
 
 def kpi_daily(day: ObservedDay, places: pa.Table, hourly: pa.Table, events: pa.Table) -> pa.Table:
-    """The table of a day, by scope and id; without rows when it has no points.
+    """The table of a day, by scope and id; without rows when it has no points, or its only poll is at midnight.
 
     Args:
         day: what was observed.
@@ -102,7 +102,7 @@ def kpi_daily(day: ObservedDay, places: pa.Table, hourly: pa.Table, events: pa.T
         ValueError: an event is of a point that is none of the day, or `hourly` has not the same hours of every point.
     """
     schema = arrow_schema("kpi_daily")
-    if not len(day.ids):
+    if not len(day.ids) or day.until == day.start:  # no second has passed in which anything could be observed
         return schema.empty_table()
     points, polls, event_point = _points(day, places, hourly), _polls(day), _event_points(day, events)
     tables = []
