@@ -296,7 +296,7 @@ def test_build_makes_undated_tables_that_are_missing_or_made_with_other_settings
     again = run(build, "--date", "2024-10-21")
 
     assert "unchanged: 2024-10-21\n" in again.stdout
-    assert "made: charging_station, mapping_poi_cs, station_poi_features in " in again.stdout
+    assert "made: charging_station, mapping_poi_cs, station_poi_features, poi_effect in " in again.stdout
     assert lake.read("charging_station", None).num_rows == 2
     monkeypatch.setenv("CHARGING_ASSETS_ACTIVE_DAYS", "7")
     assert "made: charging_station, charging_point, connector" in run(build, "--date", "2024-10-21").stdout
