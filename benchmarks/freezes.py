@@ -23,14 +23,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from benchmarks.data import CAPTURE
+from benchmarks.truth.sessions import PERTH, perth_time
 from charging_assets.calendar import day_bounds
 from charging_assets.derive.activity import DayActivity, join_days, read_day, seconds
 from charging_assets.derive.feed_health import FeedHealthMaker
@@ -40,7 +39,6 @@ from charging_assets.simulator import Simulation, make_world
 from charging_assets.simulator.sessions import AVAILABLE, CHARGING
 from charging_assets_tests.derive.polled_days import Polled, write_polled_day
 
-SESSIONS = CAPTURE.parents[1] / "sessions/perth_kinross_2018-09_2019-08.csv"
 POLL_S = 600
 DAY_POLLS = 144
 OWN_OPERATOR, OTHER_OPERATOR = "DE*OWN", "DE*OTH"
@@ -101,7 +99,7 @@ def main() -> None:
 
 
 def _towns(arguments: argparse.Namespace) -> Iterator[Town]:
-    if SESSIONS.exists():
+    if PERTH.exists():
         yield (real := perth(arguments.days))
         if arguments.sites:
             yield replace(
@@ -110,7 +108,7 @@ def _towns(arguments: argparse.Namespace) -> Iterator[Town]:
                 feed=np.strings.partition(np.strings.partition(real.ids, "*E")[2], "/")[0],
             )
     else:
-        print(f"The real sessions are left out: there is no {SESSIONS}.")
+        print(f"The real sessions are left out: there is no {PERTH}.")
     for seed in range(1, arguments.seeds + 1):
         yield simulated(seed, days=24)
 
@@ -119,11 +117,11 @@ def perth(days: int) -> Town:
     """The real sessions as polls; a point is a connector."""
     points: dict[str, int] = {}
     sessions = []
-    with SESSIONS.open(encoding="utf-8", newline="") as file:
+    with PERTH.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if "TEST" in row["Site"] or not row["End Date"]:
                 continue
-            start, end = _perth_time(row, "Start"), _perth_time(row, "End")
+            start, end = perth_time(row, "Start"), perth_time(row, "End")
             if 0 < end - start < 5 * 86_400:
                 point = f"{row['Site']}/{row['CP ID']}*{row['Connector']}"
                 sessions.append((points.setdefault(point, len(points)), start, end))
@@ -139,14 +137,6 @@ def perth(days: int) -> Town:
 def _evse_ids(names: list[str]) -> NDArray[np.str_]:
     operators = [OTHER_OPERATOR if number % 5 == 0 else OWN_OPERATOR for number in range(len(names))]
     return np.array([f"{operator}*E{name}" for operator, name in zip(operators, names, strict=True)])
-
-
-def _perth_time(row: dict[str, str], which: str) -> int:
-    """Seconds since 1970. The file has day and month swapped wherever the day can be a month."""
-    time = dt.datetime.fromisoformat(f"{row[f'{which} Date'][:10]}T{row[f'{which} Time']}")
-    if time.day <= 12:
-        time = time.replace(day=time.month, month=time.day)
-    return int(time.replace(tzinfo=ZoneInfo("Europe/London")).timestamp())
 
 
 def simulated(seed: int, days: int) -> Town:

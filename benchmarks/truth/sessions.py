@@ -108,7 +108,7 @@ def read_perth() -> Sessions:
         rows = [row for row in csv.DictReader(file) if "TEST" not in row["Site"] and row["End Date"]]
     records = []
     for row in rows:
-        start, end, kwh = _perth_time(row, "Start"), _perth_time(row, "End"), float(row["Total kWh"])
+        start, end, kwh = perth_time(row, "Start"), perth_time(row, "End"), float(row["Total kWh"])
         if 0 < end - start < _LONGEST_S:
             place = f"{row['CP ID']}*{row['Connector']}", _PERTH_POWER[row["Model"], row["Connector"]]
             records.append((*place, "Rapid" in row["Model"], row["Site"], start, end, max(kwh, 0)))
@@ -147,7 +147,8 @@ def _sessions(records: list[tuple[Any, ...]]) -> Sessions:
     )
 
 
-def _perth_time(row: dict[str, str], which: str) -> int:
+def perth_time(row: dict[str, str], which: str) -> int:
+    """Seconds since 1970, `which` is Start or End. The file has day and month swapped where the day can be a month."""
     time = dt.datetime.fromisoformat(f"{row[f'{which} Date'][:10]}T{row[f'{which} Time']}")
     if time.day <= 12:
         time = time.replace(day=time.month, month=time.day)
