@@ -87,9 +87,8 @@ class SeenDay:
     """What a day's polls saw, reduced to runs. Gaps up to the neighbouring days are not its own."""
 
     start: int
-    end: int
-    last_polls: dict[str, int]
-    """By source, the last query time."""
+    last_poll: int
+    """Its last query time; its start without any."""
     feeds: list[Feed]
     """That some poll asked, sorted: what `Runs.feed` is the index into."""
     ids: pa.StringArray
@@ -167,7 +166,7 @@ def see_day(lake: Lake, query_date: dt.date) -> SeenDay:
     Raises:
         LakeError: a file is damaged, or of another version.
     """
-    start, end = (int(bound.timestamp()) for bound in day_bounds(query_date))
+    start = int(day_bounds(query_date)[0].timestamp())
     seen = _Seen(lake, query_date)
     same = seen.is_same_run
     begin = np.flatnonzero(~same)
@@ -189,7 +188,7 @@ def see_day(lake: Lake, query_date: dt.date) -> SeenDay:
     )
     held = _holds(seen.poll_s[at])
     gaps = Gaps(run_of[at], seen.time[at - 1] + held, seen.time[at] - held)
-    return SeenDay(start, end, seen.last_polls, seen.feeds, seen.ids, seen.statuses, runs, gaps)
+    return SeenDay(start, max(seen.last_poll, start), seen.feeds, seen.ids, seen.statuses, runs, gaps)
 
 
 def observe(lake: Lake, query_date: dt.date, days: Sequence[SeenDay], *, is_closed: bool) -> ObservedDay:
@@ -206,7 +205,7 @@ def observe(lake: Lake, query_date: dt.date, days: Sequence[SeenDay], *, is_clos
     """
     start, end = (int(bound.timestamp()) for bound in day_bounds(query_date))
     today = next(day for day in days if day.start == start)
-    until = end if is_closed else min(end, max(today.last_polls.values(), default=start))
+    until = end if is_closed else min(end, today.last_poll)
     joined = _Joined(days)
     points, feed = _points_of(joined, days, start)
     ids = joined.ids.take(pa.array(points))
@@ -238,12 +237,7 @@ class _Seen:
         if (feed < 0).any():  # no poll tells of them: something else has written to this lake
             facts = facts.filter(pa.array(feed >= 0))
             feed = feed[feed >= 0]
-        log_times = seconds(log["query_time"])
-        self.last_polls = {
-            source: int(log_times[of_source].max())
-            for source in {source for source, _ in self.feeds}
-            if (of_source := np.array([feed[0] == source for feed in self.feeds])[feed_codes(log, self.feeds)]).any()
-        }
+        self.last_poll = int(seconds(log["query_time"]).max(initial=0))
         id_, texts = codes(facts["id_chargingpoint"])
         self.is_first = np.diff(id_, prepend=-1) != 0
         self.ids = pa.array(texts, pa.string()).take(pa.array(id_[self.is_first]))
