@@ -381,7 +381,7 @@ def test_days_on_which_clocks_change_add_up(lake: Lake, date: dt.date, hours: in
 def test_a_day_that_has_only_begun_has_no_figure_yet(lake: Lake) -> None:
     put_day(lake, hours=[0])
     build(lake, DAY, is_closed=False)
-    with pytest.raises(ExplanationError, match="a day that has just begun has one after its second poll"):
+    with pytest.raises(ExplanationError, match="a day that has just begun has figures after its second poll"):
         explain(lake, "utilization", "point", A, DAY)
 
 
@@ -601,8 +601,16 @@ def test_a_day_without_raw_answers_says_which_days_have_figures(day: Lake) -> No
         explain(day, "utilization", "station", "100", DAY - dt.timedelta(days=30))
 
 
-def test_a_day_without_a_poll_has_nothing_to_explain(day: Lake) -> None:
+@pytest.mark.parametrize(
+    ("outcomes", "why"),
+    [([], "no poll was made on that day"), (["empty", "unreadable"], "none of its 2 polls was answered")],
+)
+def test_a_day_on_which_nothing_was_seen_has_nothing_to_explain(day: Lake, outcomes: Sequence[str], why: str) -> None:
     other = DAY - dt.timedelta(days=1)
     day.write("kpi_daily", other, table_of("kpi_daily", []))
-    with pytest.raises(ExplanationError, match=f"No poll was made on {other}"):
+    log = day.read("poll_log", DAY).slice(0, len(outcomes))
+    for name, values in {"outcome": outcomes, "query_date": [other] * len(outcomes)}.items():
+        log = with_values(log, name, dict(enumerate(values)))
+    day.write("poll_log", other, log)
+    with pytest.raises(ExplanationError, match=f"There is no utilization of {other} to explain: {why}"):
         explain(day, "utilization", "station", "100", other)

@@ -68,8 +68,8 @@ def explain(
     with closing(Day(lake, query_date, scope, scope_id)) as day:
         if not day.length:
             raise ExplanationError(
-                f"utilization_hourly of {query_date} has no time of {scope.replace('_', ' ')} {scope_id!r}, so there "
-                "is no figure yet: a day that has just begun has one after its second poll."
+                f"utilization_hourly of {query_date} has no time of {scope.replace('_', ' ')} {scope_id!r}, though "
+                f"kpi_daily has its figures: `charging-assets build --date {query_date}` makes both again."
             )
         shown = shown_of(day, kpi, row[kpi], most)
         events = day.events if FORMULAS[kpi].made_from == "events" else []
@@ -109,7 +109,7 @@ def _row_of(lake: Lake, kpi: str, scope: str, scope_id: str, query_date: dt.date
     _require(lake, "kpi_daily", query_date)
     rows = lake.read("kpi_daily", query_date)
     if not rows.num_rows:
-        raise ExplanationError(f"No poll was made on {query_date}, so there is no {kpi} to explain.")
+        raise ExplanationError(f"There is no {kpi} of {query_date} to explain: {_why_empty(lake, query_date)}.")
     rows = rows.filter(is_text(rows["scope"], scope))
     found: list[dict[str, Any]] = rows.filter(is_text(rows["scope_id"], scope_id)).to_pylist()
     if not found:
@@ -119,6 +119,17 @@ def _row_of(lake: Lake, kpi: str, scope: str, scope_id: str, query_date: dt.date
             f"{rows.num_rows:,}; `charging-assets sql` lists them (column scope_id of kpi_daily)."
         )
     return found[0]
+
+
+def _why_empty(lake: Lake, query_date: dt.date) -> str:
+    """Why a day that is built has no KPIs."""
+    _require(lake, "poll_log", query_date)
+    outcomes = lake.read("poll_log", query_date, ["outcome"])["outcome"].to_pylist()
+    if not outcomes:
+        return "no poll was made on that day"
+    if "ok" not in outcomes:
+        return f"none of its {counted(len(outcomes), 'poll')} was answered; poll_log says why"
+    return "only at its midnight was anything seen, and a day that has just begun has figures after its second poll"
 
 
 def _near(name: str, names: Iterable[str]) -> str:
