@@ -3,7 +3,8 @@
 2,423 points at 942 stations in 38 cities, made up and written straight into a lake: 365 days of `kpi_daily`,
 `charging_events` and `utilization_hourly`. The figures of a day are sums of its hours, of which a few have outages.
 
-- A report of one city, or by station, over the year: figures, days and profile. Limit: 1 s without the profile.
+- Figures and days of one city, or by station, over the year. Limit: 1 s.
+- The whole report of them, with its days, hours and power classes. Limit: 1 s for a city.
 - Utilization by station and hour over the year. Limit: 2 s.
 - `kpi_monthly` and `usage_profile`, whole.
 
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -29,10 +31,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from charging_assets.calendar import BERLIN, day_bounds
+from charging_assets.derive.occupancy.periods import Selection, kpi_monthly, opened_period, usage_profile
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import TIMESTAMP, arrow_schema
 from charging_assets.model.tables.master import POWER_CLASSES
 from charging_assets.model.tables.occupancy import SCOPES
+from charging_assets.reports.occupancy.content import By, make_report
 
 FIRST = dt.date(2025, 1, 1)
 DAYS, POINTS, STATIONS, CITIES, OPERATORS = 365, 2_423, 942, 38, 25
@@ -113,43 +117,34 @@ def _rows(folder: Path, name: str) -> int:
 Way = Callable[[Lake], pa.Table]
 
 
-def _kpis(scope: str, *, cities: list[str] | None = None, days: int = DAYS) -> Way:
-    from charging_assets.derive.occupancy.periods import kpis_of_period
+def _asked(what: Literal["kpis", "daily", "profile"], selection: Selection, days: int = DAYS) -> Way:
+    def go(lake: Lake) -> pa.Table:
+        with opened_period(lake, FIRST, FIRST + dt.timedelta(days=days - 1)) as period:
+            made: pa.Table = getattr(period, what)(selection)
+            return made
 
-    last = FIRST + dt.timedelta(days=days - 1)
-    return lambda lake: kpis_of_period(lake, scope, FIRST, last, cities=cities)
-
-
-def _days(scope: str, *, cities: list[str] | None = None) -> Way:
-    from charging_assets.derive.occupancy.periods import daily_of_period
-
-    return lambda lake: daily_of_period(lake, scope, FIRST, FIRST + dt.timedelta(days=DAYS - 1), cities=cities)
+    return go
 
 
-def _profile(scope: str, *, cities: list[str] | None = None) -> Way:
-    from charging_assets.derive.occupancy.periods import profile_of_period
-
-    return lambda lake: profile_of_period(lake, scope, FIRST, FIRST + dt.timedelta(days=DAYS - 1), cities=cities)
+def _report(by: By, only: str | None = None, city: str | None = None) -> Way:
+    return lambda lake: make_report(lake, by, FIRST, FIRST + dt.timedelta(days=DAYS - 1), only, city).rows
 
 
-def _whole(table: str) -> Way:
-    from charging_assets.derive.occupancy import periods
-
-    made: Way = getattr(periods, table)
-    return made
-
-
+_OF_CITY = (CITY,)
 WAYS: dict[str, tuple[Way, float | None]] = {
-    "one city, a year": (_kpis("city", cities=[CITY]), MAX_REPORT_S),
-    "all cities, a year": (_kpis("city"), MAX_REPORT_S),
-    "stations of a city, a year": (_kpis("station", cities=[CITY]), MAX_REPORT_S),
-    "all stations, a year": (_kpis("station"), MAX_REPORT_S),
-    "all stations, a month": (_kpis("station", days=31), MAX_REPORT_S),
-    "days of all cities, a year": (_days("city"), MAX_REPORT_S),
-    "one city by weekday and hour, a year": (_profile("city", cities=[CITY]), MAX_PROFILE_S),
-    "stations by weekday and hour, a year": (_profile("station"), MAX_PROFILE_S),
-    "kpi_monthly": (_whole("kpi_monthly"), None),
-    "usage_profile": (_whole("usage_profile"), None),
+    "one city, a year": (_asked("kpis", Selection("city", cities=_OF_CITY)), MAX_REPORT_S),
+    "all cities, a year": (_asked("kpis", Selection("city")), MAX_REPORT_S),
+    "stations of a city, a year": (_asked("kpis", Selection("station", cities=_OF_CITY)), MAX_REPORT_S),
+    "all stations, a year": (_asked("kpis", Selection("station")), MAX_REPORT_S),
+    "all stations, a month": (_asked("kpis", Selection("station"), days=31), MAX_REPORT_S),
+    "days of all cities, a year": (_asked("daily", Selection("city")), MAX_REPORT_S),
+    "report of one city, a year": (_report("city", only=CITY), MAX_REPORT_S),
+    "report of a city's stations, a year": (_report("station", city=CITY), MAX_REPORT_S),
+    "report of all cities, a year": (_report("city"), None),
+    "one city by weekday and hour, a year": (_asked("profile", Selection("city", cities=_OF_CITY)), MAX_PROFILE_S),
+    "stations by weekday and hour, a year": (_asked("profile", Selection("station")), MAX_PROFILE_S),
+    "kpi_monthly": (kpi_monthly, None),
+    "usage_profile": (usage_profile, None),
 }
 
 # -- the lake --------------------------------------------------------------------------------------------------------

@@ -52,6 +52,16 @@ def is_closed(query_date: dt.date, now: dt.datetime | None = None) -> bool:
     return (now or utc_now()) >= day_bounds(query_date)[1]
 
 
+def last_closed_date(now: dt.datetime | None = None) -> dt.date:
+    """The last day that is over: yesterday."""
+    return query_date_of(now or utc_now()) - dt.timedelta(days=1)
+
+
+def month_end(date: dt.date) -> dt.date:
+    """The last day of the month that a date is in."""
+    return (date.replace(day=28) + dt.timedelta(days=4)).replace(day=1) - dt.timedelta(days=1)
+
+
 def compact_text(query_time: dt.datetime) -> str:
     """A query time as it stands in file names: ``20241023T111609Z``."""
     return query_time.astimezone(dt.UTC).strftime(_COMPACT)

@@ -43,6 +43,18 @@ def test_a_day_is_closed_from_its_last_midnight_on() -> None:
     assert not calendar.is_closed(date, end - dt.timedelta(seconds=1))
 
 
+def test_the_last_closed_date_is_the_last_that_is_closed() -> None:
+    for now in (dt.datetime(2026, 10, 24, 22, tzinfo=dt.UTC), dt.datetime(2026, 10, 25, 22, 59, tzinfo=dt.UTC)):
+        date = calendar.last_closed_date(now)
+        assert (calendar.is_closed(date, now), calendar.is_closed(date + dt.timedelta(days=1), now)) == (True, False)
+
+
+@pytest.mark.parametrize(("month", "days"), [(1, 31), (2, 29), (4, 30), (12, 31)])
+def test_a_month_has_one_end(month: int, days: int) -> None:
+    for day in (1, days):
+        assert calendar.month_end(dt.date(2028, month, day)) == dt.date(2028, month, days)
+
+
 def test_a_time_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="with a time zone"):
         calendar.query_date_of(dt.datetime(2024, 7, 1))  # noqa: DTZ001

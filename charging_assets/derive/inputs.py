@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 
 from charging_assets import __version__
-from charging_assets.calendar import is_closed
+from charging_assets.calendar import is_closed, last_closed_date, month_end
 from charging_assets.lake import Lake, LakeError, PartitionInfo, PartitionKey
 from charging_assets.model.tables import METADATA, SCHEMA_VERSION, is_dated, made_from, table
 
@@ -92,16 +92,19 @@ def stale_dates(lake: Lake, dates: Sequence[dt.date], now: dt.datetime | None = 
     return [date for date in dates if not inputs.is_current((*FLATTENED, *DERIVED), date)]
 
 
-def undated_inputs(lake: Lake, name: str, active_days: int, poi_rules: str = "") -> str:
+def undated_inputs(lake: Lake, name: str, active_days: int, poi_rules: str = "", now: dt.datetime | None = None) -> str:
     """What the undated table `name` would be made from, as hex digest: all partitions of its inputs, and this version.
 
-    What has `is_active` depends on `active_days` too, and points of interest on the rules of their categories.
+    What has `is_active` depends on `active_days` too, points of interest on the rules of their categories, and months
+    on how many days of the last one are over: what nobody polled of them is missing.
     """
     parts = [str(SCHEMA_VERSION), __version__]
     if made_from(table(name)) == ("master_observations",):
         parts.append(f"active_days={active_days}")
     if table(name).info["group"] == "poi":
         parts.append(poi_rules)
+    if name == "kpi_monthly" and (dates := lake.partitions("kpi_daily")):
+        parts.append(f"over={min(last_closed_date(now), month_end(dates[-1]))}")
     for upstream in made_from(table(name)):
         if upstream == "raw_pois":
             parts.append(lake.pois.fingerprint())

@@ -14,7 +14,7 @@ from charging_assets.calendar import BERLIN, day_bounds
 from charging_assets.definitions import build_definitions
 from charging_assets.defs.jobs import build_config
 from charging_assets.defs.resources import ChargecloudResource, LakeResource
-from charging_assets.derive.inputs import Inputs, stale_dates, stale_undated
+from charging_assets.derive.inputs import Inputs, stale_dates, stale_undated, undated_inputs
 from charging_assets.derive.occupancy.day import TABLES
 from charging_assets.lake import Lake, PartitionInfo
 from charging_assets.reports.occupancy.archive import publish
@@ -396,7 +396,9 @@ def test_months_and_weeks_are_made_from_all_days_and_stale_after_a_new_one(
     assert errors(result) == []
     months = built.read("kpi_monthly", None)
     city = months.filter(pc.equal(months["scope"].cast("string"), "city")).to_pylist()
-    assert [(row["month"], row["days"], row["events"]) for row in city] == [(dt.date(2024, 10, 1), 5, 11)]
+    assert [(row["month"], row["days"], row["events"]) for row in city] == [
+        (dt.date(2024, 10, 1), 8, 11)
+    ]  # to the 31st
     assert built.read("usage_profile", None)["days"].to_pylist() == [1] * built.read("usage_profile", None).num_rows
     assert not set(PERIODS) & set(stale_undated(built, active_days=2))
 
@@ -404,6 +406,17 @@ def test_months_and_weeks_are_made_from_all_days_and_stale_after_a_new_one(
     assert run(built, instance, DAYS[4]).success
 
     assert set(PERIODS) <= set(stale_undated(built, active_days=2))
+
+
+def test_a_month_is_made_again_as_its_days_go_by_unpolled_and_not_when_it_is_over(built: Lake) -> None:
+    def inputs(now: dt.date) -> list[str]:
+        time = day_bounds(now)[0]
+        return [undated_inputs(built, name, active_days=2, now=time) for name in PERIODS]
+
+    sixth, seventh, later, last = (inputs(dt.date(2024, *date)) for date in ((10, 30), (10, 31), (11, 1), (12, 31)))
+    assert len({sixth[0], seventh[0], later[0]}) == 3
+    assert later[0] == last[0]
+    assert sixth[1] == last[1], "hours of the week are of what was polled"
 
 
 def test_a_day_whose_kpis_are_bad_is_in_no_month(built: Lake, instance: dg.DagsterInstance) -> None:

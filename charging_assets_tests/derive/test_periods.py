@@ -1,7 +1,7 @@
 """What days add up to: months, reports' periods and the usual week; and what a day without polls does to them."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from charging_assets.calendar import BERLIN, day_bounds
 from charging_assets.derive.occupancy.formulas import duration_quantiles, with_ratios
 from charging_assets.derive.occupancy.periods import (
-    daily_of_period,
+    EVERYTHING,
+    Period,
+    Selection,
     kpi_monthly,
-    kpis_of_period,
     opened_period,
-    profile_of_period,
     usage_profile,
 )
 from charging_assets.lake import Lake
@@ -127,9 +127,26 @@ def write_hours(lake: Lake, *rows: Row) -> None:
         lake.write("utilization_hourly", date, table_of("utilization_hourly", of_day))
 
 
+AT_ONCE = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+"""A time before all days: only days with rows, and those between, are over."""
+
+
+def ask(
+    what: Callable[[Period, Selection], pa.Table],
+    lake: Lake,
+    first: dt.date,
+    last: dt.date,
+    scope: str,
+    now: dt.datetime = AT_ONCE,
+    **wanted: tuple[str, ...],
+) -> pa.Table:
+    with opened_period(lake, first, last, now=now) as opened:
+        return what(opened, Selection(scope, **wanted))
+
+
 def period(lake: Lake, first: dt.date, last: dt.date, scope: str = "city", **wanted: Any) -> dict[str, Row]:
     """By `scope_id`."""
-    made = kpis_of_period(lake, scope, first, last, **wanted)
+    made = ask(Period.kpis, lake, first, last, scope, **wanted)
     require_sound(made)
     return {row["scope_id"]: row for row in made.to_pylist()}
 
@@ -301,22 +318,22 @@ def test_only_what_is_asked_for_is_there(lake: Lake) -> None:
     cities = [kpis("city", name, city=name) for name in ("Köln", "Bonn")]
     write_kpis(lake, MAY, *stations, unknown, *cities, kpis("feed", "koeln"))
     assert list(period(lake, MAY, MAY, "station")) == ["10", "7", "8", "9"]
-    assert list(period(lake, MAY, MAY, "station", cities=["Köln"])) == ["7", "8"]
-    assert list(period(lake, MAY, MAY, "station", cities=["Köln", "Bonn"], scope_ids={"8", "9", "10", "11"})) == [
+    assert list(period(lake, MAY, MAY, "station", cities=("Köln",))) == ["7", "8"]
+    assert list(period(lake, MAY, MAY, "station", cities=("Köln", "Bonn"), scope_ids=("8", "9", "10", "11"))) == [
         "8",
         "9",
     ]
-    assert list(period(lake, MAY, MAY, "city", cities=["Bonn"])) == ["Bonn"]
-    assert list(period(lake, MAY, MAY, "feed", scope_ids=["koeln"])) == ["koeln"]
-    assert list(period(lake, MAY, MAY, "feed", cities=["Köln"])) == []
-    assert list(period(lake, MAY, MAY, "city", cities=[])) == []
+    assert list(period(lake, MAY, MAY, "city", cities=("Bonn",))) == ["Bonn"]
+    assert list(period(lake, MAY, MAY, "feed", scope_ids=("koeln",))) == ["koeln"]
+    assert list(period(lake, MAY, MAY, "feed", cities=("Köln",))) == []
+    assert list(period(lake, MAY, MAY, "city", cities=())) == []
 
 
 def test_of_a_station_that_moved_the_days_and_events_in_the_city_count(lake: Lake) -> None:
     for date, city in ((MAY, "Köln"), (MAY + DAY, "Bonn")):
         write_kpis(lake, date, kpis("station", "7", city=city))
         write_events(lake, date, {"duration_s": 600 if city == "Köln" else 9_000, "n_polls": 15, "city": city})
-    (row,) = period(lake, MAY, MAY + DAY, "station", cities=["Köln"]).values()
+    (row,) = period(lake, MAY, MAY + DAY, "station", cities=("Köln",)).values()
     assert (row["city"], row["days"], row["duration_p50_s"]) == ("Köln", 1, 600)
 
 
@@ -324,44 +341,43 @@ def test_days_are_those_of_the_table(lake: Lake) -> None:
     for number in (0, 2, 3):
         cities = [kpis("city", name, city=name, events=number) for name in ("Köln", "Bonn")]
         write_kpis(lake, MAY + number * DAY, *cities, kpis("feed", "koeln"))
-    made = daily_of_period(lake, "city", MAY, MAY + 2 * DAY)
+    made = ask(Period.daily, lake, MAY, MAY + 2 * DAY, "city")
     assert made.schema == arrow_schema("kpi_daily")
     assert [(row["scope_id"], row["query_date"], row["events"]) for row in made.to_pylist()] == [
         *(("Bonn", MAY, 0), ("Bonn", MAY + 2 * DAY, 2), ("Köln", MAY, 0), ("Köln", MAY + 2 * DAY, 2))
     ]
     stored = [row for row in lake.read("kpi_daily", MAY).to_pylist() if row["scope_id"] == "Bonn"]
-    assert daily_of_period(lake, "city", MAY, MAY, cities=["Bonn"]).to_pylist() == stored
+    assert ask(Period.daily, lake, MAY, MAY, "city", cities=("Bonn",)).to_pylist() == stored
 
 
 def test_whatever_there_is_not_gives_typed_tables_without_rows(lake: Lake) -> None:
     tables = {
-        "kpi_daily": lambda: daily_of_period(lake, "station", MAY, MAY + DAY),
-        "kpi_monthly": lambda: kpi_monthly(lake),
+        "kpi_daily": lambda: ask(Period.daily, lake, MAY, MAY + DAY, "station"),
+        "kpi_monthly": lambda: kpi_monthly(lake, AT_ONCE),
         "usage_profile": lambda: usage_profile(lake),
-        "usage_profile of a period": lambda: profile_of_period(lake, "station", MAY, MAY + DAY),
+        "usage_profile of a period": lambda: ask(Period.profile, lake, MAY, MAY + DAY, "station"),
     }
     columns = arrow_schema("kpi_monthly")
     for name, make in tables.items():
         assert make().equals(arrow_schema(name.split()[0]).empty_table()), name
-    empty = kpis_of_period(lake, "station", MAY, MAY + DAY)
+    empty = ask(Period.kpis, lake, MAY, MAY + DAY, "station")
     assert empty.num_rows == 0
     assert empty.column_names == ["scope", "scope_id", *KPIS, "days", "days_observed"]
     assert all(field == columns.field(field.name) for field in empty.schema)
-    lake.write("kpi_monthly", None, kpi_monthly(lake))
+    lake.write("kpi_monthly", None, kpi_monthly(lake, AT_ONCE))
     lake.write("usage_profile", None, usage_profile(lake))
     for date in (MAY - 9 * DAY, MAY + 9 * DAY):  # nothing in between; nor in a period that ends before it begins
         write_kpis(lake, date, kpis("station", "7"))
         write_hours(lake, hour(day_bounds(date)[0]))
     for first, last in ((MAY, MAY + DAY), (MAY + 10 * DAY, MAY - 10 * DAY), (MAY + 99 * DAY, MAY + 100 * DAY)):
-        assert kpis_of_period(lake, "station", first, last).equals(empty)
-        assert daily_of_period(lake, "station", first, last).num_rows == 0
-        assert profile_of_period(lake, "station", first, last).num_rows == 0
+        assert ask(Period.kpis, lake, first, last, "station").equals(empty)
+        assert ask(Period.daily, lake, first, last, "station").num_rows == 0
+        assert ask(Period.profile, lake, first, last, "station").num_rows == 0
 
 
-@pytest.mark.parametrize("make", [kpis_of_period, daily_of_period, profile_of_period])
-def test_an_unknown_scope_is_refused_with_those_there_are(lake: Lake, make: Any) -> None:
+def test_an_unknown_scope_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"expected a scope of point, station, .*, got 'power-class'"):
-        make(lake, "power-class", MAY, MAY)
+        Selection("power-class")
 
 
 def test_what_an_older_file_lacks_is_null(lake: Lake) -> None:
@@ -405,6 +421,25 @@ def test_at_its_ends_a_missing_day_counts_for_what_is_known_next_to_it_but_not_b
     assert days(1, 3) == {}
 
 
+def test_a_month_in_which_the_collector_died_is_missing_up_to_its_end_and_a_month_that_goes_on_up_to_now(
+    lake: Lake,
+) -> None:
+    for number in range(4):
+        write_kpis(lake, MAY + number * DAY, kpis("city", "Köln"))
+
+    def told(now: dt.date) -> tuple[int, float, bool]:
+        noon = dt.datetime.combine(now, dt.time(12), BERLIN)
+        (row,) = ask(Period.kpis, lake, MAY, MAY + 30 * DAY, "city", now=noon).to_pylist()
+        monthly = [row for row in kpi_monthly(lake, noon).to_pylist() if row["scope"] == "city"]
+        assert [(row["days"], row["coverage"]) for row in monthly] == [(row["days"], row["coverage"])]
+        return row["days"], row["coverage"], row["utilization"] is not None
+
+    assert told(MAY - DAY) == told(MAY + 3 * DAY) == told(MAY + 4 * DAY) == (4, 1, True)
+    assert told(MAY + 5 * DAY) == (5, 4 / 5, True)
+    assert told(MAY + 9 * DAY) == (9, 4 / 9, False)
+    assert told(MAY + 31 * DAY) == told(MAY + 300 * DAY) == (31, 4 / 31, False)
+
+
 def test_what_comes_again_was_not_observed_meanwhile_whether_or_not_others_were(lake: Lake) -> None:
     for number, names in ((0, "Köln Bonn"), (2, "Bonn"), (4, "Köln Bonn")):
         write_kpis(lake, MAY + number * DAY, *(kpis("city", name, points=number + 1) for name in names.split()))
@@ -420,7 +455,7 @@ def test_a_missing_day_is_as_long_as_it_was(lake: Lake, missing: dt.date, hours:
     month = missing.replace(day=1)
     (row,) = period(lake, month, month + 30 * DAY).values()
     assert (row["days"], row["unknown_s"]) == (3, hours * HOUR_S)
-    monthly = [row for row in kpi_monthly(lake).to_pylist() if row["scope"] == "city"]
+    monthly = [row for row in kpi_monthly(lake, AT_ONCE).to_pylist() if row["scope"] == "city"]
     assert [(row["month"], row["unknown_s"]) for row in monthly] == [(month, hours * HOUR_S)]
 
 
@@ -433,7 +468,7 @@ def test_uptime_is_of_the_twelve_months_up_to_the_end_of_each(lake: Lake) -> Non
     for number in range(-1, 292):
         new = [kpis("station", "8")] if number > 1 else []
         write_kpis(lake, dt.date(2025, 6, 1) + number * DAY, kpis("station", "7", **({} if number else broken)), *new)
-    made = kpi_monthly(lake)
+    made = kpi_monthly(lake, AT_ONCE)
     lake.write("kpi_monthly", None, made)
     require_sound(made)
     rows = {(row["scope_id"], row["month"]): row for row in made.to_pylist()}
@@ -453,7 +488,7 @@ def test_uptime_is_not_of_twelve_months_where_a_feed_was_silent_for_most_of_them
     for month in months:
         silent = [kpis("station", "8")] if month in (months[0], months[-1]) else []
         write_kpis(lake, month, kpis("station", "7"), *silent)
-    last = {row["scope_id"]: row for row in kpi_monthly(lake).to_pylist() if row["month"] == months[-1]}
+    last = {row["scope_id"]: row for row in kpi_monthly(lake, AT_ONCE).to_pylist() if row["month"] == months[-1]}
     assert (last["7"]["uptime_12m_coverage"], last["8"]["uptime_12m_coverage"]) == (12 / 365, 2 / 365)
     assert (last["7"]["uptime_12m"], last["8"]["uptime_12m"]) == (None, None)
 
@@ -504,14 +539,14 @@ def test_a_month_says_what_a_report_of_that_month_says(
     folder = tmp_path_factory.mktemp("lake")
     lake = Lake(str(folder / "lake"), folder / "home")
     _write_all(lake, days)
-    made = kpi_monthly(lake)
+    made = kpi_monthly(lake, AT_ONCE)
     lake.write("kpi_monthly", None, made)
     require_sound(made)
     rows = made.to_pylist()
     months = sorted({date.replace(day=1) for date in days})
     for month in months:
         last = (month + 31 * DAY).replace(day=1) - DAY
-        expected = kpis_of_period(lake, "city", month, last).to_pylist()
+        expected = ask(Period.kpis, lake, month, last, "city").to_pylist()
         of_month = [row for row in rows if row["month"] == month]
         assert [{name: row[name] for name in expected[0]} for row in of_month] == expected
         for row in of_month:
@@ -556,10 +591,10 @@ def test_all_together_are_the_feeds_of_a_day_added_up(lake: Lake) -> None:
     for number, feed in enumerate(("a", "a", "b", "a")):
         write_kpis(lake, MAY + number * DAY, kpis("feed", feed), kpis("feed", "c", points=3), kpis("point", "DE*A*1"))
         write_events(lake, MAY + number * DAY, {"duration_s": 3_600, "n_polls": 6})
-    with opened_period(lake, MAY, MAY + 3 * DAY) as whole:
-        (row,) = whole.kpis_of_all().to_pylist()
-        assert [day["points"] for day in whole.daily_of_all().to_pylist()] == [5] * 4
-        assert whole.feeds == ["a", "b", "c"]
+    with opened_period(lake, MAY, MAY + 3 * DAY, now=AT_ONCE) as whole:
+        (row,) = whole.kpis(EVERYTHING).to_pylist()
+        assert [day["points"] for day in whole.daily(EVERYTHING).to_pylist()] == [5] * 4
+        assert whole.feeds(EVERYTHING) == ["a", "b", "c"]
     assert (row["points"], row["stations"], row["days"], row["occupied_s"]) == (5, 2, 4, 8 * DAY_S)
     assert (row["coverage"], row["utilization"], row["duration_p50_s"]) == (1, 0.5, 3_600)
     assert (row["max_occupied"], row["simultaneity"], row["peak_utilization"]) == (None, None, None)
@@ -569,19 +604,19 @@ def test_a_point_of_a_silent_feed_was_not_observed_in_what_all_together_say(lake
     for number in range(4):
         silent = [] if number in (1, 2) else [kpis("feed", "b"), kpis("point", "DE*B*1", points=1)]
         write_kpis(lake, MAY + number * DAY, kpis("feed", "a"), kpis("point", "DE*A*1", points=1), *silent)
-    with opened_period(lake, MAY, MAY + 5 * DAY) as whole:
-        (row,) = whole.kpis_of_all().to_pylist()
+    with opened_period(lake, MAY, MAY + 5 * DAY, now=AT_ONCE) as whole:
+        (row,) = whole.kpis(EVERYTHING).to_pylist()
     assert (row["points"], row["days"], row["unknown_s"]) == (4, 4, 2 * DAY_S)
 
 
 def test_all_together_of_one_feed_are_that_feed(lake: Lake) -> None:
     write_kpis(lake, MAY, kpis("feed", "koeln", max_occupied=2))
     write_hours(lake, at(MAY, 8))
-    with opened_period(lake, MAY, MAY) as whole:
-        assert whole.kpis_of_all().to_pylist() == kpis_of_period(lake, "feed", MAY, MAY).to_pylist()
-        assert whole.daily_of_all().to_pylist() == daily_of_period(lake, "feed", MAY, MAY).to_pylist()
-        assert [row["scope"] for row in whole.profile_of_all().to_pylist()] == ["all"]
-        assert (whole.feeds_of("city", "Köln"), whole.feeds_of("city", "Bonn")) == (["koeln"], [])
+    with opened_period(lake, MAY, MAY, now=AT_ONCE) as whole:
+        assert whole.kpis(EVERYTHING).to_pylist() == ask(Period.kpis, lake, MAY, MAY, "feed").to_pylist()
+        assert whole.daily(EVERYTHING).to_pylist() == ask(Period.daily, lake, MAY, MAY, "feed").to_pylist()
+        assert [row["scope"] for row in whole.profile(EVERYTHING).to_pylist()] == ["all"]
+        assert tuple(whole.feeds(Selection("city", (name,))) for name in ("Köln", "Bonn")) == (["koeln"], [])
 
 
 def test_power_classes_of_a_place_are_of_the_labels_of_the_day(lake: Lake) -> None:
@@ -595,17 +630,41 @@ def test_power_classes_of_a_place_are_of_the_labels_of_the_day(lake: Lake) -> No
             kpis("point", "DE*C*1", points=1, free_s=0, **labels | {"power_class": None}),
         )
         write_events(lake, MAY + number * DAY, {"duration_s": 600 * (number + 1), "n_polls": number + 1, **labels})
-    with opened_period(lake, MAY, MAY + 2 * DAY) as whole:
+    with opened_period(lake, MAY, MAY + 2 * DAY, now=AT_ONCE) as whole:
 
         def told(**place: str) -> list[tuple[str, int, int, int]]:
-            rows = whole.kpis_by_power(**place).to_pylist()
+            rows = whole.kpis(Selection.by_power(**place)).to_pylist()
             return [(row["scope_id"], row["days"], row["occupied_s"], row["duration_p50_s"]) for row in rows]
 
         assert told(city="Köln") == [("AC 11-22", 1, DAY_S, 600), ("DC 150+", 1, DAY_S, 1_200)]
         assert told(operator="New") == [("DC 150+", 2, 2 * DAY_S, 1_500)]
-        (row,) = whole.kpis_by_power(operator="Old").to_pylist()
+        (row,) = whole.kpis(Selection.by_power(operator="Old")).to_pylist()
     assert (row["name"], row["power_class"], row["points"], row["utilization"]) == ("AC 11-22", "AC 11-22", 1, 1)
     assert (row["stations"], row["free_on_arrival"], row["max_occupied"]) == (None, None, None)
+
+
+def test_days_that_are_read_once_for_several_questions_say_the_same(lake: Lake) -> None:
+    name = "O'Neill's \"Stadt\"; --"
+    for number in (0, 1, 3):
+        write_kpis(
+            lake,
+            MAY + number * DAY,
+            *(kpis("city", city, city=city) for city in (name, "Köln")),
+            *(kpis("point", f"DE*{city}*1", city=city, power_class="AC 11-22", points=1) for city in (name, "Köln")),
+            kpis("feed", "koeln"),
+            kpis("feed", "oneill"),
+        )
+    wanted = (Selection("city", (name,)), Selection.by_power(city=name), EVERYTHING, Selection("station"))
+    with (
+        opened_period(lake, MAY, MAY + 9 * DAY, wanted, AT_ONCE) as held,
+        opened_period(lake, MAY, MAY + 9 * DAY, now=AT_ONCE) as stored,
+    ):
+        for selection in wanted:
+            assert held.kpis(selection).equals(stored.kpis(selection)), selection
+            assert held.daily(selection).equals(stored.daily(selection)), selection
+        assert held.kpis(wanted[0])["scope_id"].to_pylist() == [name]
+        assert held.kpis(wanted[1])["days"].to_pylist() == [4]
+        assert held.feeds(EVERYTHING) == stored.feeds(EVERYTHING) == ["koeln", "oneill"]
 
 
 # -- the usual week --------------------------------------------------------------------------------------------------
@@ -673,13 +732,13 @@ def test_the_week_of_a_period_is_of_its_days_and_of_what_is_wanted(lake: Lake) -
     bonn = {"id_cp": "DE*B*1", "id_cs": 9, "city": "Bonn"}
     dates: Iterable[dt.date] = (MAY + number * DAY for number in range(-8, 9))
     write_hours(lake, *(at(date, 8, **others) for date in dates for others in ({}, bonn)))
-    rows = week(profile_of_period(lake, "station", MAY - DAY, MAY + 7 * DAY))
+    rows = week(ask(Period.profile, lake, MAY - DAY, MAY + 7 * DAY, "station"))
     assert {key[:2] for key in rows} == {("station", "7"), ("station", "9")}
     assert [rows["station", "7", weekday, 8]["days"] for weekday in range(1, 8)] == [1, 1, 1, 2, 2, 1, 1]
-    assert {key[1] for key in week(profile_of_period(lake, "station", MAY, MAY, cities=["Bonn"]))} == {"9"}
-    assert {key[1] for key in week(profile_of_period(lake, "station", MAY, MAY, scope_ids=["7"]))} == {"7"}
-    by_power = week(profile_of_period(lake, "power_class", MAY, MAY, cities=["Bonn"]))
+    assert {key[1] for key in week(ask(Period.profile, lake, MAY, MAY, "station", cities=("Bonn",)))} == {"9"}
+    assert {key[1] for key in week(ask(Period.profile, lake, MAY, MAY, "station", scope_ids=("7",)))} == {"7"}
+    by_power = week(ask(Period.profile, lake, MAY, MAY, "power_class", cities=("Bonn",)))
     assert by_power["power_class", "AC 11-22", 5, 8]["occupied_s"] == 900
     everything = week(usage_profile(lake))
-    of_feed = week(profile_of_period(lake, "feed", MAY - 8 * DAY, MAY + 8 * DAY))
+    of_feed = week(ask(Period.profile, lake, MAY - 8 * DAY, MAY + 8 * DAY, "feed"))
     assert of_feed == {key: row for key, row in everything.items() if key[0] == "feed"}

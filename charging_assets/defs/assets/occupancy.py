@@ -1,13 +1,14 @@
 """What charging points were doing, day by day, and what follows from it for months, hours of the week and places."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import pyarrow as pa
 
-from charging_assets.calendar import is_closed
+from charging_assets.calendar import is_closed, utc_now
 from charging_assets.defs.assets.days import WINDOW, BuildConfig, Outputs, build_derived_days, published
 from charging_assets.defs.checks import require_passed
 from charging_assets.defs.metadata import asset_spec
@@ -86,12 +87,16 @@ def periods(context: dg.AssetExecutionContext, lake: LakeResource) -> Iterator[d
     # Imported when asked for, as in the other assets of DuckDB: loading the definitions does without it.
     from charging_assets.derive.occupancy.periods import kpi_monthly, usage_profile  # noqa: PLC0415
 
-    opened, active_days = lake.open(), Settings.from_env().active_days
-    for name, make in {"kpi_monthly": kpi_monthly, "usage_profile": usage_profile}.items():
+    opened, active_days, now = lake.open(), Settings.from_env().active_days, utc_now()
+    made_by: Mapping[str, Callable[[Lake], pa.Table]] = {
+        "kpi_monthly": partial(kpi_monthly, now=now),
+        "usage_profile": usage_profile,
+    }
+    for name, make in made_by.items():
         for upstream in made_from(table(name)):
             dates = opened.partitions(upstream)
             require_passed(context.instance, [upstream], [date.isoformat() for date in dates])
-        inputs = undated_inputs(opened, name, active_days)
+        inputs = undated_inputs(opened, name, active_days, now=now)
         yield dg.Output(published(opened, opened.write(name, None, make(opened), inputs)), output_name=name)
 
 

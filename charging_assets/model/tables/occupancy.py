@@ -294,15 +294,15 @@ kpi_daily = declare(
 kpi_monthly = declare(
     "kpi_monthly",
     "KPIs of a calendar month, from the days of it that are built. Days between the first and the last on which "
-    "something was known, but on which it is absent, count as not observed; so do days without any poll at the ends, "
-    "within the days of the lake.",
+    "something was known, but on which it is absent, count as not observed; so do days at the ends of which there are "
+    "no KPIs at all, from the first day of the lake up to the last one that is over.",
     *_scope(),
     column("month", Date(), "First day of the month."),
     *_kpis("month"),
     count(
         "days",
         "Days of the month from the first to the last on which it was known, those between on which it is absent "
-        "included, and days without any poll next to them.",
+        "included, and days at the ends of the month without any KPIs.",
         unit="days",
     ),
     count("days_observed", "Of `days`, those of which something was observed.", unit="days"),

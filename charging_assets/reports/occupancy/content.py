@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from charging_assets import __version__
-from charging_assets.derive.occupancy.periods import Period, kpis_of_period, opened_period
+from charging_assets.derive.occupancy.periods import EVERYTHING, Period, Selection, opened_period
 from charging_assets.lake import Lake, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.master import POWER_CLASSES
@@ -59,7 +59,7 @@ class Report:
     city: str | None
     """By station: the city that it is of; None: all."""
     rows: pa.Table
-    """As `kpis_of_period` gives them: `scope_id` and the KPIs of `kpi_daily`; one row per thing, sorted by name."""
+    """As `Period.kpis` gives them: `scope_id` and the KPIs of `kpi_daily`; one row per thing, sorted by name."""
     daily: pa.Table
     """`query_date` and the KPIs of `kpi_daily`: of all points together, by day. Days without figures are absent."""
     profile: pa.Table
@@ -84,7 +84,13 @@ class Report:
 
 
 def make_report(
-    lake: Lake, by: By, first: dt.date, last: dt.date, only: str | None = None, city: str | None = None
+    lake: Lake,
+    by: By,
+    first: dt.date,
+    last: dt.date,
+    only: str | None = None,
+    city: str | None = None,
+    now: dt.datetime | None = None,
 ) -> Report:
     """The report of a period.
 
@@ -95,6 +101,7 @@ def make_report(
         last: last one.
         only: `scope_id` of the one thing that it is of; None: all there are.
         city: by station: only stations of this city.
+        now: up to when days without polls are missing and not to come; None: now.
 
     Raises:
         UnknownName: the period has figures, but none of `only` or `city`.
@@ -103,24 +110,34 @@ def make_report(
     """
     question = Question(by, first, last, only, city)
     _require_sound(question)
-    # A year is hundreds of files, and each table's are opened by one thread.
-    with opened_period(lake, first, last) as period, ThreadPoolExecutor() as pool:
-        by_power = pool.submit(_by_power, period, question)
-        profile = pool.submit(_profile, period, question)
-        days = pool.submit(_daily, period, question)
-        feeds = pool.submit(_feeds, period, question)
-        rows = _rows(period, question)
+    wanted, whole, powers = _wanted(question), _whole(question), _powers(question)
+    with opened_period(lake, first, last, (wanted, whole, powers), now) as period, ThreadPoolExecutor() as pool:
+        profile = pool.submit(period.profile, whole)
+        by_power = pool.submit(period.kpis, powers)
+        feeds = pool.submit(period.feeds, whole)
+        rows = _by_name(period.kpis(wanted))
         if not rows.num_rows and (only or city):
             _require_known(period, question)
-        total = _total(rows if by == "city" and only else _all_together(period, question))
-        daily = days.result()
-        known = set(daily["query_date"].to_pylist())
-        said = _provenance(lake, question, total, known, feeds.result())
-        report = Report(by, first, last, only, city, rows, daily, profile.result(), by_power.result(), total, said)
+        total = _total(rows if wanted == whole else period.kpis(whole))
+        daily = period.daily(whole).select(["query_date", *KPIS])
+        said = _provenance(lake, question, total, set(daily["query_date"].to_pylist()), feeds.result())
+        report = Report(
+            by=by,
+            first=first,
+            last=last,
+            only=only,
+            city=city,
+            rows=rows,
+            daily=daily,
+            profile=profile.result().drop_columns(["scope", "scope_id"]),
+            by_power=_by_name(by_power.result()).select(["scope_id", *KPIS, *_DAYS]),
+            total=total,
+            provenance=said,
+        )
     return replace(report, provenance=replace(said, report_id=_report_id(report)))
 
 
-def rows_of(lake: Lake, question: Question) -> pa.Table:
+def rows_of(lake: Lake, question: Question, now: dt.datetime | None = None) -> pa.Table:
     """The rows of a report alone: as they would be now.
 
     Raises:
@@ -128,20 +145,8 @@ def rows_of(lake: Lake, question: Question) -> pa.Table:
         ValueError: a city is given, but the report is not by station.
     """
     _require_sound(question)
-    rows = kpis_of_period(lake, question.by, question.first, question.last, **_wanted(question))
-    return rows.take(pa.array(_by_name(rows), pa.int64()))
-
-
-def _rows(period: Period, question: Question) -> pa.Table:
-    rows = period.kpis(question.by, **_wanted(question))
-    return rows.take(pa.array(_by_name(rows), pa.int64()))
-
-
-def _wanted(question: Question) -> Mapping[str, list[str] | None]:
-    return {
-        "scope_ids": None if question.only is None else [question.only],
-        "cities": None if question.city is None else [question.city],
-    }
+    with opened_period(lake, question.first, question.last, now=now) as period:
+        return _by_name(period.kpis(_wanted(question)))
 
 
 def _require_sound(question: Question) -> None:
@@ -149,8 +154,8 @@ def _require_sound(question: Question) -> None:
         raise ValueError(f"a report of a city is by station, or of that city only; got one by {question.by}")
 
 
-def _by_name(rows: pa.Table) -> list[int]:
-    """The order of the rows: power classes by power, others as people look them up, umlauts like their vowels."""
+def _by_name(rows: pa.Table) -> pa.Table:
+    """The rows in their order: power classes by power, others as people look them up, umlauts like their vowels."""
     ids = rows["scope_id"].to_pylist()
     names = [name or scope_id for name, scope_id in zip(rows["name"].to_pylist(), ids, strict=True)]
 
@@ -159,7 +164,7 @@ def _by_name(rows: pa.Table) -> list[int]:
         letters = (c for c in unicodedata.normalize("NFKD", names[row]) if not unicodedata.combining(c))
         return power, "".join(letters).casefold(), ids[row]
 
-    return sorted(range(len(ids)), key=place)
+    return rows.take(pa.array(sorted(range(len(ids)), key=place), pa.int64()))
 
 
 def _require_known(period: Period, question: Question) -> None:
@@ -169,7 +174,7 @@ def _require_known(period: Period, question: Question) -> None:
         UnknownName: it is the name.
     """
     by, name = ("city", question.city) if question.city else (question.by, question.only)
-    known = period.kpis(by)
+    known = period.kpis(Selection(by))
     called = {scope_id: scope_id for scope_id in known["scope_id"].to_pylist()}
     called |= {thing: f"{scope_id} ({thing})" for scope_id, thing in _names(known) if thing != scope_id}
     if not called:
@@ -184,36 +189,37 @@ def _names(rows: pa.Table) -> list[tuple[str, str]]:
     return [(i, n) for i, n in zip(rows["scope_id"].to_pylist(), rows["name"].to_pylist(), strict=True) if n]
 
 
-# -- all together ----------------------------------------------------------------------------------------------------
+# -- of what ---------------------------------------------------------------------------------------------------------
+
+
+def _wanted(question: Question) -> Selection:
+    """What has a row."""
+    scope_ids, cities = (None if name is None else (name,) for name in (question.only, question.city))
+    return Selection(question.by, scope_ids, cities)
+
+
+def _whole(question: Question) -> Selection:
+    """All points of the report, each once."""
+    place = _place(question)
+    return EVERYTHING if place is None else Selection(place[0], place[1:])
+
+
+def _powers(question: Question) -> Selection:
+    """Power classes: where a place is named, of its points, as rows of power classes are of the whole."""
+    place = _place(question)
+    if place is None:
+        return Selection("power_class")
+    scope, scope_id = place
+    if scope == "station":  # `kpi_daily` does not tell the station of a point
+        return Selection("power_class", ())
+    return Selection(scope, (scope_id,)) if scope == "power_class" else Selection.by_power(**{scope: scope_id})
 
 
 def _place(question: Question) -> tuple[str, str] | None:
-    """The scope and id that have all points of a report, each once; None: everything there is."""
+    """The scope and id that have all points of a report; None: everything there is."""
     if question.city is not None:
         return "city", question.city
     return None if question.only is None else (question.by, question.only)
-
-
-def _all_together(period: Period, question: Question) -> pa.Table:
-    place = _place(question)
-    return period.kpis_of_all() if place is None else period.kpis(place[0], scope_ids=place[1:])
-
-
-def _daily(period: Period, question: Question) -> pa.Table:
-    place = _place(question)
-    rows = period.daily_of_all() if place is None else period.daily(place[0], scope_ids=place[1:])
-    return rows.select(["query_date", *KPIS])
-
-
-def _profile(period: Period, question: Question) -> pa.Table:
-    place = _place(question)
-    rows = period.profile_of_all() if place is None else period.profile(place[0], scope_ids=place[1:])
-    return rows.drop_columns(["scope", "scope_id"])
-
-
-def _feeds(period: Period, question: Question) -> Sequence[str]:
-    place = _place(question)
-    return period.feeds if place is None else period.feeds_of(*place)
 
 
 def _total(rows: pa.Table) -> Mapping[str, Any]:
@@ -222,18 +228,6 @@ def _total(rows: pa.Table) -> Mapping[str, Any]:
         return {name: 0 if name in {*_SUMS, *_DAYS} else None for name in names}
     figures: Mapping[str, Any] = rows.select(names).to_pylist()[0]
     return figures
-
-
-def _by_power(period: Period, question: Question) -> pa.Table:
-    """Where a place is named, from its points: rows of power classes are of the whole."""
-    place = _place(question)
-    if question.by == "station" and place is not None and place[0] == "station":
-        rows = period.kpis("power_class", scope_ids=[])  # `kpi_daily` does not tell the station of a point
-    elif place is None or place[0] == "power_class":
-        rows = _rows(period, replace(question, by="power_class"))
-    else:
-        rows = period.kpis_by_power(**{place[0]: place[1]})
-    return rows.take(pa.array(_by_name(rows), pa.int64())).select(["scope_id", *KPIS, *_DAYS])
 
 
 # -- where it is from ------------------------------------------------------------------------------------------------
