@@ -118,10 +118,11 @@ def _answer_questions(lake: "Lake", dates: Sequence[dt.date]) -> None:
 
 
 def _draw(settings: Settings, lake: "Lake", dates: Sequence[dt.date]) -> None:
-    from charging_assets.reports.heatmap import heatmap, weekly_utilization
+    from charging_assets.derive.occupancy.periods import EVERYTHING, opened_period
+    from charging_assets.reports.heatmap import heatmap
 
-    note = f"simulated data, {dates[0]} to {dates[-1]}"
-    week = heatmap(weekly_utilization(lake, dates, settings.interval_s), note)
+    with opened_period(lake, dates[0], dates[-1]) as period:
+        week = heatmap(period.profile(EVERYTHING), f"simulated data, {dates[0]} to {dates[-1]}")
     (settings.home / WEEK).write_text(week, encoding="utf-8")
     (settings.home / POI_MAP).write_bytes(_map_of(lake, MAPPED_FEED))
 

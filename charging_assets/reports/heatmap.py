@@ -1,20 +1,16 @@
-"""The picture of a week: how many of the observed charging points are occupied, by weekday and local hour."""
+"""The picture of a week: how busy the observed charging points are, by weekday and local hour.
 
-import datetime as dt
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Belongs here: drawing. Does not belong here: the figures, which are those of `usage_profile`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
 from xml.sax.saxutils import escape
 
-from charging_assets.calendar import BERLIN, day_bounds
-from charging_assets.lake import Lake
-from charging_assets.warehouse import connect
+import pyarrow as pa
+import pyarrow.compute as pc
 
-LEAST_COVERAGE = 0.8
-"""Where less was observed, no figure is shown."""
-
-Hour = tuple[int, int]
-"""Weekday (0: Monday) and local hour."""
+from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _COLOURS = ("#fbf8e9", "#d3ebd0", "#7bcbc4", "#2f97bf", "#22589f", "#12295f")
@@ -26,70 +22,24 @@ _HATCH = (
     '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<rect width="7" height="7" fill="#f1f1ef"/><rect width="2" height="7" fill="#b9b9b4"/></pattern></defs>'
 )
-
-_POLLS = """
-SELECT query_time, count(*) FILTER (status_class = 'occupied') AS occupied,
-       count(*) FILTER (status_class IN ('free', 'occupied', 'fault')) AS observed
-FROM status_chargingpoints WHERE query_date IN (SELECT unnest(?)) GROUP BY query_time"""
-_POINTS = "SELECT count(DISTINCT id_chargingpoint) FROM status_chargingpoints WHERE query_date IN (SELECT unnest(?))"
+_UNOBSERVED = {"utilization": None, "coverage": None}
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What is known of one hour of the week, counted in polls of single points."""
-
-    occupied: int
-    observed: int
-    """With a known status: free, occupied or at fault."""
-    planned: int
-    """What there would be, had every planned poll told about every point."""
-
-    @property
-    def coverage(self) -> float:
-        """Observed share of what was planned, from 0 to 1."""
-        return min(1.0, self.observed / self.planned) if self.planned else 0.0
-
-    @property
-    def utilization(self) -> float | None:
-        """Occupied share of what was observed; None where too little was."""
-        return None if self.coverage < LEAST_COVERAGE else self.occupied / self.observed
-
-
-def weekly_utilization(lake: Lake, query_dates: Sequence[dt.date], interval_s: int) -> dict[Hour, Observed]:
-    """All 168 hours of the week, from `status_chargingpoints` of these dates.
-
-    Planned is every point that these dates know of, every `interval_s` seconds.
-
-    Raises:
-        LakeError: the lake cannot be read.
-    """
-    polls: Counter[Hour] = Counter()
-    for start, end in map(day_bounds, query_dates):
-        for number in range(int((end - start).total_seconds()) // interval_s):
-            polls[_hour(start + number * dt.timedelta(seconds=interval_s))] += 1
-    occupied: Counter[Hour] = Counter()
-    observed: Counter[Hour] = Counter()
-    with connect(lake, ["status_chargingpoints"]) as connection:
-        for time, *counts in connection.execute(_POLLS, [list(query_dates)]).fetchall():
-            occupied[_hour(time)] += counts[0]
-            observed[_hour(time)] += counts[1]
-        ((points,),) = connection.execute(_POINTS, [list(query_dates)]).fetchall()
-    hours = [(weekday, hour) for weekday in range(7) for hour in range(24)]
-    return {hour: Observed(occupied[hour], observed[hour], points * polls[hour]) for hour in hours}
-
-
-def heatmap(week: Mapping[Hour, Observed], note: str) -> str:
+def heatmap(profile: pa.Table, note: str) -> str:
     """The week as SVG: a cell per hour, its figure in percent, hatched where too little was observed.
 
     Args:
-        week: as `weekly_utilization` gives it.
+        profile: rows of one scope, as in `usage_profile`; hours that are absent were not observed.
         note: where the data comes from.
     """
-    most = max((cell.utilization or 0.0 for cell in week.values()), default=0.0)
+    hours = {(row["weekday"], row["hour_local"]): row for row in profile.to_pylist()}
+    most = pc.max(profile["utilization"]).as_py() or 0.0
     top = max(0.05, -(-most // 0.05) * 0.05)  # of the scale: the next 5 %
-    planned = sum(cell.planned for cell in week.values())
-    covered = min(1.0, sum(cell.observed for cell in week.values()) / planned) if planned else 0.0
-    made = f"{100 * covered:.1f} % of {planned:,} planned observations (each point at each poll) were made"
+    observed_s, unknown_s = (
+        sum(pc.sum(profile[name]).as_py() or 0 for name in names)
+        for names in (("occupied_s", "free_s", "fault_s"), ("unknown_s",))
+    )
+    made = f"{100 * observed_s / max(observed_s + unknown_s, 1):.1f} % of the points' time was observed"
     frame = f'width="{_WIDTH}" height="{_HEIGHT}"'
     return "\n".join(
         [
@@ -101,22 +51,20 @@ def heatmap(week: Mapping[Hour, Observed], note: str) -> str:
             _text(30, 68, f"Occupied share of the observed points, in percent, by local hour · {note}", 14),
             *(_text(_LEFT - 12, _TOP + row * _CELL + 21, day, 13, anchor="end") for row, day in enumerate(_WEEKDAYS)),
             *(_text(_LEFT + hour * _CELL, _TOP + 7 * _CELL + 18, f"{hour}", 12, "middle") for hour in range(0, 25, 3)),
-            *(_cell(hour, cell, top) for hour, cell in sorted(week.items())),
+            *(
+                _cell(weekday, hour, hours.get((weekday + 1, hour), _UNOBSERVED), top)
+                for weekday in range(7)
+                for hour in range(24)
+            ),
             *_legend(top, made),
             "</svg>\n",
         ]
     )
 
 
-def _hour(time: dt.datetime) -> Hour:
-    local = time.astimezone(BERLIN)
-    return local.weekday(), local.hour
-
-
-def _cell(at: Hour, cell: Observed, top: float) -> str:
-    weekday, hour = at
-    x, y, share = _LEFT + hour * _CELL, _TOP + weekday * _CELL, cell.utilization
-    seen = f"{100 * cell.coverage:.0f} % observed"
+def _cell(weekday: int, hour: int, row: Mapping[str, Any], top: float) -> str:
+    x, y, share = _LEFT + hour * _CELL, _TOP + weekday * _CELL, row["utilization"]
+    seen = f"{100 * (row['coverage'] or 0):.0f} % observed"
     told = seen if share is None else f"{100 * share:.1f} % occupied, {seen}"
     fill = "url(#hatch)" if share is None else _colour(share / top)
     number = ""
