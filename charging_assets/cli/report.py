@@ -176,9 +176,12 @@ def _content(report: "Report", form: str, decimal: "Decimal") -> bytes:
 
 
 def _in_short(said: "Provenance") -> str:
+    from charging_assets.reports.occupancy.provenance import to_be_shown
+
     if said.coverage is None:
         return "nothing is known of this period, so it has no figures"
-    told = f"{said.points_observed:,} of {said.points:,} points observed, coverage {100 * said.coverage:.1f} %"
+    coverage = f"coverage {100 * to_be_shown(said.coverage):.1f} %"
+    told = f"{said.points_observed:,} of {said.points:,} points observed, {coverage}"
     if said.missing_days:
         told += f", {len(said.missing_days):,} of {said.days:,} days missing{_named(said.missing_days)}"
     return f"{told}, all simulated" if said.is_simulated else told

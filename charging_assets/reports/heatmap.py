@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_COLOURS = ("#fbf8e9", "#d3ebd0", "#7bcbc4", "#2f97bf", "#22589f", "#12295f")
+COLOURS = ("#fbf8e9", "#d3ebd0", "#7bcbc4", "#2f97bf", "#22589f", "#12295f")
 _WIDTH, _LEFT, _TOP, _CELL, _GAP = 900, 70, 92, 33, 2
 _LEGEND_Y = _TOP + 7 * _CELL + 48
 _HEIGHT = _LEGEND_Y + 56
-_FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
-_HATCH = (
+FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+DARK = 0.66
+"""Above this share of the scale text is white: dark text would be hard to read there, and white below."""
+HATCH = (
     '<defs><pattern id="hatch" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<rect width="7" height="7" fill="#f1f1ef"/><rect width="2" height="7" fill="#b9b9b4"/></pattern></defs>'
 )
@@ -43,9 +45,9 @@ def heatmap(profile: pa.Table, note: str) -> str:
     frame = f'width="{_WIDTH}" height="{_HEIGHT}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {frame} viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="{_FONT}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {frame} viewBox="0 0 {_WIDTH} {_HEIGHT}" font-family="{FONT}">',
             f"<title>{escape(f'Occupied charging points by weekday and hour; {note}')}</title>",
-            _HATCH,
+            HATCH,
             f'<rect {frame} rx="8" fill="#ffffff"/>',
             _text(30, 42, "How busy are the charging points?", 22, colour="#1c1c1a", weight=600),
             _text(30, 68, f"Occupied share of the observed points, in percent, by local hour · {note}", 14),
@@ -66,10 +68,10 @@ def _cell(weekday: int, hour: int, row: Mapping[str, Any], top: float) -> str:
     x, y, share = _LEFT + hour * _CELL, _TOP + weekday * _CELL, row["utilization"]
     seen = f"{100 * (row['coverage'] or 0):.0f} % observed"
     told = seen if share is None else f"{100 * share:.1f} % occupied, {seen}"
-    fill = "url(#hatch)" if share is None else _colour(share / top)
+    fill = "url(#hatch)" if share is None else shade(share / top)
     number = ""
     if share is not None:
-        colour = "#ffffff" if share / top > 0.5 else "#33332f"
+        colour = "#ffffff" if share / top > DARK else "#33332f"
         number = _text(x + _CELL / 2, y + 20.5, f"{100 * share:.0f}", 12, "middle", colour)
     box = f'x="{x + _GAP / 2:g}" y="{y + _GAP / 2:g}" width="{_CELL - _GAP}" height="{_CELL - _GAP}"'
     return f'<g><title>{_WEEKDAYS[weekday]} {hour}:00: {told}</title><rect {box} rx="3" fill="{fill}"/>{number}</g>'
@@ -79,7 +81,7 @@ def _legend(top: float, coverage: str) -> list[str]:
     steps, width = 40, 5
     bar = [
         f'<rect x="{_LEFT + step * width}" y="{_LEGEND_Y}" width="{width + 0.5}" height="12" '
-        f'fill="{_colour(step / (steps - 1))}"/>'
+        f'fill="{shade(step / (steps - 1))}"/>'
         for step in range(steps)
     ]
     ticks = [
@@ -96,11 +98,11 @@ def _legend(top: float, coverage: str) -> list[str]:
     ]
 
 
-def _colour(share: float) -> str:
+def shade(share: float) -> str:
     """The colour at `share` of the scale, from 0 to 1."""
-    place = min(max(share, 0.0), 1.0) * (len(_COLOURS) - 1)
-    index = min(int(place), len(_COLOURS) - 2)
-    low, high = (bytes.fromhex(_COLOURS[number][1:]) for number in (index, index + 1))
+    place = min(max(share, 0.0), 1.0) * (len(COLOURS) - 1)
+    index = min(int(place), len(COLOURS) - 2)
+    low, high = (bytes.fromhex(COLOURS[number][1:]) for number in (index, index + 1))
     return "#" + bytes(round(a + (b - a) * (place - index)) for a, b in zip(low, high, strict=True)).hex()
 
 

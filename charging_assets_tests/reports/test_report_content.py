@@ -2,16 +2,21 @@
 
 import datetime as dt
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from charging_assets import __version__
 from charging_assets.calendar import day_bounds
 from charging_assets.lake import Kind, Lake, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.occupancy import METHOD_VERSION
 from charging_assets.reports.occupancy.content import By, Report, UnknownName, make_report
+from charging_assets.reports.occupancy.wording import coverage
 from charging_assets_tests.raw_days import make_raw_poll
 from charging_assets_tests.reports.kpi_days import Point, days, put_days
 
@@ -245,6 +250,27 @@ def test_it_says_where_its_figures_are_from(week: Lake) -> None:
     assert source.name == "Public API of chargecloud (new-poi.chargecloud.de), feeds bonn, köln"
     assert source.licence.startswith("none stated")
     assert source.attribution.startswith("chargecloud and the cities and operators")
+
+
+def test_days_that_another_version_made_are_told(week: Lake) -> None:
+    assert report(week).provenance.made_by == f"charging_assets {__version__}"
+    path = Path(week.location("kpi_daily", WEEK[2]))
+    footer = pq.read_metadata(path).metadata | {b"charging_assets.code_version": b"0.0.9"}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(footer), path)
+
+    said = report(week).provenance
+
+    assert said.other_versions == ("0.0.9",)
+    assert "days of the period were made by 0.0.9, whose method may be another" in said.made_by
+
+
+def test_coverage_too_low_for_figures_is_not_rounded_up_to_what_is_enough(week: Lake) -> None:
+    said = replace(report(week).provenance, coverage=0.79999)
+
+    assert "79.9 % of their time" in said.observed
+    assert [coverage(share) for share in (0.79999, 0.8, 0.8006, 1.0, 0.12)] == [
+        f"{shown}\N{NO-BREAK SPACE}%" for shown in ("79.9", "80.0", "80.1", "100.0", "12.0")
+    ]
 
 
 def test_a_simulated_lake_names_no_source_as_if_it_were_real(week: Lake) -> None:

@@ -4,6 +4,7 @@ import csv
 import datetime as dt
 import io
 import json
+import re
 from typing import Any
 
 import openpyxl
@@ -75,7 +76,17 @@ def test_what_is_hidden_is_empty_in_a_csv_and_neither_0_nor_nan() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["=1+1", "+49 221", "-2", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", '=HYPERLINK("http://x";"y")'],
+    [
+        "=1+1",
+        "\uff1d1+1",
+        "+49 221",
+        "-2",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "  =cmd|' /C calc'!A0",
+        '=HYPERLINK("http://x";"y")',
+    ],
 )
 def test_no_name_is_a_formula_to_a_spreadsheet(name: str) -> None:
     report = stations(station(1, name=name), station(2, name="Harmless; really"))
@@ -147,10 +158,20 @@ def test_rows_say_of_how_many_days_they_are() -> None:
     assert told == {"1": ("3", "3"), "2": ("14", "12")}
 
 
-def test_notes_speak_of_the_period() -> None:
-    assert "Charging points: Charging points known in the period; of several days, the most of a day." in notes(
-        stations()
+def test_notes_speak_of_the_period_and_of_columns_by_their_headings() -> None:
+    text = notes(stations())
+
+    assert "Charging points: Charging points known in the period; of several days, the most of a day." in text
+    assert (
+        "Simultaneity (%): “Most occupied at once (points)” / “Of these observed”. Empty below 80 % coverage." in text
     )
+    assert not re.search(r"`|\b[a-z]+_[a-z]+\b|\bnull\b", text.partition("\nColumns\n")[2], re.IGNORECASE)
+
+
+def test_a_day_is_one_day() -> None:
+    report = write_report([station(1)], FIRST, FIRST)
+
+    assert "\nPeriod: 2026-03-02 to 2026-03-02, 1 day, midnight to midnight in Germany\n" in notes(report)
 
 
 # -- xlsx ------------------------------------------------------------------------------------------------------------
@@ -171,6 +192,17 @@ def test_a_workbook_has_the_figures_as_numbers_in_formatted_sheets() -> None:
     assert soehne[head["Charging points"] - 1].value == 2
     assert soehne[head["Duration, median (min)"] - 1].value == 117
     assert markt[head["Utilization"] - 1].value is None
+
+
+def test_a_printed_workbook_can_be_read() -> None:
+    book = book_of(stations())
+
+    for name in ("Stations", "Days", "By power"):
+        sheet = book[name]
+        assert (sheet.print_title_rows, sheet.print_title_cols) == ("$1:$1", "$A:$A")
+        assert (sheet.page_setup.orientation, sheet.page_setup.paperSize) == ("landscape", 9)
+        assert (int(sheet.page_setup.fitToWidth), int(sheet.page_setup.fitToHeight)) == (3, 0)
+        assert sheet.print_options.gridLines
 
 
 def test_a_workbook_greys_what_was_observed_too_little_and_shades_by_utilization() -> None:
@@ -218,7 +250,7 @@ def test_the_notes_of_a_workbook_have_origin_and_definitions() -> None:
     for label in ("Report", "Period", "Observed", "Days missing", "Polled", "Method", "Code", "Source"):
         assert label in texts
     assert "chargecloud. Licence: none stated. Attribution: chargecloud and its operators." in texts
-    assert "B / O. Null below 80 % coverage." in texts
+    assert "Time occupied of the time observed, B / O. Empty below 80 % coverage." in texts
     assert any("91 % of those at DC" in text for text in texts)
 
 

@@ -17,7 +17,7 @@ from charging_assets.reports.occupancy.content import Report
 from charging_assets.reports.occupancy.page import MOST_ROWS, report_page
 from charging_assets.reports.occupancy.plots import daily_plot, report_picture, week_plot
 from charging_assets.reports.occupancy.provenance import SIMULATED, Source
-from charging_assets.reports.occupancy.wording import NOTHING, energy, title
+from charging_assets.reports.occupancy.wording import NOTHING, energy, percent, title
 
 FIRST = dt.date(2026, 11, 2)
 LAST = dt.date(2026, 11, 29)
@@ -105,12 +105,13 @@ def test_figures_stand_with_coverage_bias_and_band() -> None:
     for words in (
         "Points observed4of 4 known, at 1 station",
         "Utilization12.5 %3 h a day per point",
-        "Coverage90.0 %",
+        "Coverage90.0 %of the points' time was observed",
+        "Free on arrival95.4 %of polls found a free point, 4.6 % all occupied",
         "polls miss about 5 % (AC) and 9 % (DC)",
-        "Polled every 10 minutes, polls see about 95 % of the events at AC and 91 % of those at DC;",
-        "band 1,260 to 2,940 kWh; never billed",
+        "The points were polled every 10 minutes: polls see about 95 % of the events at AC and 91 % of those at DC.",
+        "band 1,260 to 2,940 kWh; not metered",
         "Energy seen (estimate)2,100 kWh",
-        "of the 4 points observed",
+        "figures are of what was observed: 4 of the 4 points known",
     ):
         assert words in page.text, words
 
@@ -124,6 +125,35 @@ def test_rows_say_of_how_many_days_they_are_where_they_are_of_fewer() -> None:
     assert "Days observed" not in Page(report_page(november(station(1)))).text
 
 
+def test_days_that_are_missing_are_said_beside_the_figures() -> None:
+    page = Page(report_page(november(observed=missing_a_week)))
+    assert "4 of the 4 points known, on 21 of 28 days" in page.text
+    assert "of the points' time was observed; 7 days have no figures" in page.text
+
+
+def test_figures_of_one_thing_are_not_said_twice() -> None:
+    one = Page(report_page(november(Thing("Hof"), by="city", only="Hof")))
+    assert [table[0][0] for table in one.tables] == ["Where and whose figure", "Power class"]
+    powers = [Thing(name, power_class=name) for name in ("AC 11-22", "DC 150+")]
+    assert [table[0][0] for table in Page(report_page(november(*powers, by="power_class"))).tables][2:] == [
+        *("Where and whose figure", "Power class")
+    ]
+    assert "R-0123456789ab · station 7 · figures" in Page(report_page(november(station(7), only="7"))).text
+
+
+def test_energy_is_in_one_unit_from_the_top_of_a_table_to_its_end() -> None:
+    page = Page(report_page(november(station(1, points=1), station(2, points=50))))
+    assert [page.row(f"Station {number}")[-1] for number in (1, 2)] == ["420252 to 588", "37,80022,700 to 52,900"]
+    assert page.tables[-1][0][-1] == "Energy, estimate(kWh), and its band"
+
+
+def test_stations_often_out_of_order_are_not_ranked_by_how_often_they_are_full() -> None:
+    page = Page(report_page(november(station(1), station(2), station(3, name="Broken", full=0.9, broken=0.2))))
+    most_used, most_often_full = (table for table in page.tables if table[0][1].startswith("Most"))
+    assert "Broken, Köln" in [row[0] for row in most_used]
+    assert [row[0] for row in most_often_full[1:]] == ["Station 1, Köln", "Station 2, Köln"]
+
+
 def test_hidden_figures_are_dashes_and_say_why() -> None:
     page = Page(report_page(november(station(1), station(2, name="Hidden", observed=0.5))))
     assert page.row("Hidden")[1:5] == ["2 of 2", "50.0 %", NOTHING, NOTHING]
@@ -131,8 +161,9 @@ def test_hidden_figures_are_dashes_and_say_why() -> None:
     assert "The utilization of 1 of 2 stations is not shown." in page.text
     assert page.tables[-1][-1][0].startswith("Hidden")  # last, though its name is not
     alone = Page(report_page(november(station(1, observed=0.5))))
-    assert f"Utilization{NOTHING}not shown: only 50.0 % was observed" in alone.text
-    assert not alone.tables[0][0][0].startswith("Where")  # nothing of its own to compare
+    assert f"Utilization{NOTHING}not shown: less than 80 % was observed" in alone.text
+    assert "Where and whose figure" not in alone.text  # nothing of its own to compare
+    assert "When are the points used?" not in alone.text
 
 
 def test_what_was_not_observed_is_hatched_from_top_to_bottom_and_never_drawn_as_nothing() -> None:
@@ -144,9 +175,9 @@ def test_what_was_not_observed_is_hatched_from_top_to_bottom_and_never_drawn_as_
     assert len(bars) == 28
     missing = bars[7:14]
     assert {fill for fill, *_ in missing} == {"url(#hatch)"}
-    assert {height for _, height, _ in missing} == {180.0}
+    assert {height for _, height, _ in missing} == {140.0}
     assert missing[0][2].replace("\u00a0", " ") == "9 November 2026: not polled"
-    assert all(fill != "url(#hatch)" and 0 < height < 180 for fill, height, _ in bars[:7] + bars[14:])
+    assert all(fill != "url(#hatch)" and 0 < height < 140 for fill, height, _ in bars[:7] + bars[14:])
 
 
 def test_hours_not_observed_are_hatched() -> None:
@@ -155,6 +186,35 @@ def test_hours_not_observed_are_hatched() -> None:
     hatched = [cell[0].text or "" for cell in cells if cell.get("fill") == "url(#hatch)"]
     assert len(cells) == 168
     assert hatched == [f"Wednesday {hour}:00 to {hour + 1}:00: not observed well enough" for hour in range(24)]
+
+
+def test_days_of_up_to_two_weeks_have_their_figures_in_the_plot() -> None:
+    def figures(days: int) -> list[str]:
+        report = write_report([station(1, busy=0.2)], FIRST, FIRST + dt.timedelta(days=days - 1))
+        groups = ElementTree.fromstring(f"<svg>{daily_plot(report).body}</svg>").iter("g")
+        return [group[0].text or "" for group in groups]
+
+    assert figures(14) == ["20.0"] * 14
+    assert figures(15) == []
+
+
+def test_a_day_has_no_plot_of_days_and_no_rows_of_other_weekdays() -> None:
+    report = write_report([station(1)], FIRST, FIRST)
+    assert len(list(ElementTree.fromstring(f"<svg>{week_plot(report).body}</svg>").iter("rect"))) == 24
+    page = Page(report_page(report))
+    assert "Hour by hour" in page.text
+    assert "Day by day" not in page.text
+
+
+def test_legends_explain_only_what_is_there() -> None:
+    friday = FIRST + dt.timedelta(days=4)
+    working_week = Page(report_page(write_report([station(1)], FIRST, friday))).text
+    assert "Monday to Friday" in working_week
+    assert "weekend" not in working_week
+    assert "observed: no figure" not in working_week
+    gaps = Page(report_page(november(observed=lambda date: float(date.day != 9)))).text
+    assert "weekend" in gaps
+    assert "less than 80 % observed: no figure" in gaps
 
 
 def test_a_bar_is_as_long_as_its_figure() -> None:
@@ -170,10 +230,8 @@ def test_many_rows_are_cut_to_the_most_used_and_it_is_said() -> None:
     page = Page(report_page(november(*things)))
     assert len(page.tables[-1]) == 1 + MOST_ROWS
     assert page.tables[-1][1][0].startswith("Station 60")
-    assert (
-        "25 of 60 stations, the most used first; the csv, xlsx and Parquet files of this report have all of them."
-        in page.text
-    )
+    assert "The 50 stations most used, in figures" in page.text
+    assert "There are 60: the csv, xlsx and Parquet files of this report have all of them." in page.text
 
 
 def test_power_classes_are_in_their_order_and_compared_with_published_figures() -> None:
@@ -194,12 +252,19 @@ def test_a_simulation_is_labelled_loudly() -> None:
     assert SIMULATED not in Page(report_page(november())).text
 
 
+def test_each_printed_page_says_which_report_it_is_of() -> None:
+    foot = "R-0123456789ab · 2 to 29\u00a0November 2026"
+    assert f'@bottom-left {{ content: "{foot}";' in report_page(november())
+    assert f'@bottom-left {{ content: "{foot} · SIMULATED";' in report_page(november(is_simulated=True))
+
+
 def test_an_empty_report_is_a_page_that_says_so() -> None:
     empty = write_report([], FIRST, LAST, by="city", only="Hof", observed=lambda date: 0.0)
     page = Page(report_page(empty))
     assert "Charging points in Hof, 2 to 29 November 2026" in page.text
     assert "Nothing was observed in this period, so there are no figures." in page.text
     assert page.tables == []
+    assert "Utilization" not in page.text
     assert "Days without any poll: 2 to 29 November 2026." in page.text
     ElementTree.fromstring(report_picture(empty))
 
@@ -233,7 +298,7 @@ def test_the_page_asks_nobody_for_anything() -> None:
 
 
 def test_plots_and_tables_are_told_to_those_who_cannot_see_them() -> None:
-    html = report_page(november(observed=missing_a_week))
+    html = report_page(november(observed=lambda date: float(date.day != 9)))
     page = Page(html)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -244,7 +309,7 @@ def test_plots_and_tables_are_told_to_those_who_cannot_see_them() -> None:
     assert {name for names in labelled for name in names} <= set(ids)
     assert len(page.having("caption")) == len(page.tables)
     assert {attributes.get("scope") for attributes in page.having("th")} == {"row", "col"}
-    assert "7 of 28 days have no figure" in page.text
+    assert "Days without a figure, since too little was observed: 1 of 28." in page.text
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:
@@ -259,6 +324,14 @@ def test_the_same_report_gives_the_same_bytes() -> None:
 )
 def test_estimates_are_not_told_more_exactly_than_they_are(kwh: float, text: str) -> None:
     assert energy(kwh).replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0.0 %"), (0.0004, "< 0.1 %"), (0.0006, "0.1 %"), (0.9996, "> 99.9 %"), (1.0, "100.0 %"), (None, NOTHING)],
+)
+def test_a_little_is_not_told_as_nothing_nor_nearly_all_as_all(share: float | None, text: str) -> None:
+    assert percent(share).replace("\u00a0", " ") == text
 
 
 NULLABLE = [

@@ -115,12 +115,14 @@ def make_report(
         profile = pool.submit(period.profile, whole)
         by_power = pool.submit(period.kpis, powers)
         feeds = pool.submit(period.feeds, whole)
+        versions = pool.submit(_versions, lake, first, last)
         rows = _by_name(period.kpis(wanted))
         if not rows.num_rows and (only or city):
             _require_known(period, question)
         total = _total(rows if wanted == whole else period.kpis(whole))
         daily = period.daily(whole).select(["query_date", *KPIS])
-        said = _provenance(lake, question, total, set(daily["query_date"].to_pylist()), feeds.result())
+        known = set(daily["query_date"].to_pylist())
+        said = _provenance(lake, question, total, known, feeds.result(), versions.result())
         report = Report(
             by=by,
             first=first,
@@ -234,9 +236,23 @@ def _total(rows: pa.Table) -> Mapping[str, Any]:
 
 
 def _provenance(
-    lake: Lake, question: Question, total: Mapping[str, Any], known: AbstractSet[dt.date], feeds: Sequence[str]
+    lake: Lake,
+    question: Question,
+    total: Mapping[str, Any],
+    known: AbstractSet[dt.date],
+    feeds: Sequence[str],
+    versions: AbstractSet[str],
 ) -> Provenance:
-    """All but the report's id; `known` are the days that have figures, `feeds` those that the figures are of."""
+    """All but the report's id.
+
+    Args:
+        lake: where the figures are from.
+        question: what was asked.
+        total: of everything together.
+        known: days that have figures.
+        feeds: those that the figures are of.
+        versions: of the code that made the days.
+    """
     first, last = question.first, question.last
     period = {first + dt.timedelta(days=number) for number in range((last - first).days + 1)}
     built = set(lake.partitions("kpi_daily"))
@@ -258,7 +274,14 @@ def _provenance(
         sources=sources_of(feeds, is_simulated=is_simulated),
         is_simulated=is_simulated,
         intervals_s=_intervals(lake, sorted(known & set(lake.partitions("poll_log"))), feeds),
+        other_versions=tuple(sorted(versions - {__version__})),
     )
+
+
+def _versions(lake: Lake, first: dt.date, last: dt.date) -> set[str]:
+    """Of the code that made the days of a period."""
+    infos = (lake.info("kpi_daily", date) for date in lake.partitions("kpi_daily") if first <= date <= last)
+    return {info.code_version for info in infos if info}
 
 
 def _intervals(lake: Lake, dates: Sequence[dt.date], feeds: Sequence[str]) -> tuple[int, ...]:

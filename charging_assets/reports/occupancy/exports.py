@@ -30,8 +30,8 @@ Decimal = Literal["point", "comma"]
 PROVENANCE = b"charging_assets.provenance"
 """Of the metadata of a Parquet file's schema: `Provenance` and the report's title as a JSON object."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a text begins with that a spreadsheet may take for a formula."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a text begins with that a spreadsheet may take for a formula; the last four are full-width ones."""
 
 
 # -- csv -------------------------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def _origin(report: Report) -> Mapping[str, str]:
         "To": said.last.isoformat(),
         "Polled": said.polled,
         "Method": said.method_version,
-        "Code": said.code_version,
+        "Code": ", ".join([said.code_version, *said.other_versions]),
         "Source": " ".join(str(source) for source in said.sources),
     }
 

@@ -4,6 +4,7 @@ Belongs here: names, units and what to mind about a figure. Does not belong here
 `docs/method.md`).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from charging_assets.model.tables import table
+from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 
 Kind = Literal["text", "date", "count", "share", "rate", "hours", "minutes", "energy"]
 
@@ -30,11 +32,14 @@ class Figure:
     kind: Kind
     note: str = ""
     """To mind, beyond what the data model says of the column."""
+    words: str = ""
+    """What it is, where the data model speaks of tables and not to readers of a report."""
 
     @property
     def doc(self) -> str:
-        """What it is, in a sentence or two."""
-        return f"{doc_of(self.name)} {self.note}".strip()
+        """What it is, in a sentence or two; other columns are called by their headings."""
+        said = self.words or doc_of(self.name).replace("Null ", "Empty ").replace("null", "empty")
+        return re.sub(r"`(\w+)`", lambda name: f"“{_TITLES[name[1]]}”", f"{said} {self.note}".strip())
 
     @property
     def title(self) -> str:
@@ -68,12 +73,13 @@ def doc_of(name: str) -> str:
 
 _NAMES = {"station": "Station", "city": "City", "operator": "Operator", "power_class": "Power class (kW)"}
 _WHERE = (
-    Figure("scope_id", "Station number", "text"),
-    Figure("city", "City", "text"),
-    Figure("operator_name", "Operator", "text"),
-    Figure("power_class", "Power class (kW)", "text"),
+    Figure("scope_id", "Station number", "text", words="Number of the station in its feed."),
+    Figure("city", "City", "text", words="City of the station, if it is known."),
+    Figure("operator_name", "Operator", "text", words="Operator of the station, if it is known."),
+    Figure("power_class", "Power class (kW)", "text", words="Power class of its points, if they are of one."),
 )
 _BIAS = "Polls miss some: how many hangs on how often was polled."
+_HIDDEN = f"Empty below {100 * LEAST_COVERAGE:.0f} % coverage."
 _SIZE = (
     Figure("stations", "Stations", "count"),
     Figure("points", "Charging points", "count"),
@@ -84,17 +90,37 @@ _DAYS = (
     Figure("days_observed", "Days observed", "count"),
 )
 _KPIS = (
-    Figure("coverage", "Coverage (%)", "share"),
-    Figure("utilization", "Utilization (%)", "share"),
-    Figure("utilization_available", "Utilization of available time (%)", "share"),
+    Figure(
+        "coverage", "Coverage (%)", "share", words="Time observed of all time, O / (O + U); empty: nothing to observe."
+    ),
+    Figure("utilization", "Utilization (%)", "share", _HIDDEN, "Time occupied of the time observed, B / O."),
+    Figure(
+        "utilization_available",
+        "Utilization of available time (%)",
+        "share",
+        _HIDDEN,
+        "Time occupied of the time in order, B / (B + F).",
+    ),
     Figure("peak_utilization", "Peak utilization (%)", "share"),
-    Figure("availability", "Availability (%)", "share", "As an uptime it is an upper bound: power cannot be seen."),
+    Figure(
+        "availability",
+        "Availability (%)",
+        "share",
+        f"{_HIDDEN} As an uptime it is an upper bound: power cannot be seen.",
+        "Time in order of the time observed, (B + F) / O.",
+    ),
     Figure("free_on_arrival", "Free on arrival (% of polls)", "share"),
     Figure("full_share", "Full (% of polls)", "share"),
     Figure("max_occupied", "Most occupied at once (points)", "count"),
     Figure("simultaneity", "Simultaneity (%)", "share"),
-    Figure("events", "Charging events", "count", _BIAS),
-    Figure("events_per_point_day", "Events per point and day", "rate", _BIAS),
+    Figure("events", "Charging events", "count", _BIAS, "Charging events that ended."),
+    Figure(
+        "events_per_point_day",
+        "Events per point and day",
+        "rate",
+        f"{_HIDDEN} {_BIAS}",
+        "Events that were seen to end, per point and day of observed time: a long gap makes two events of one.",
+    ),
     Figure("duration_p50_s", "Duration, median (min)", "minutes"),
     Figure("duration_p90_s", "Duration, 90th percentile (min)", "minutes"),
     Figure("overstays", "Overstays", "count"),
@@ -104,19 +130,28 @@ _KPIS = (
     Figure("energy_kwh", "Energy, estimate (kWh)", "energy"),
     Figure("energy_kwh_low", "Energy, estimate, low (kWh)", "energy"),
     Figure("energy_kwh_high", "Energy, estimate, high (kWh)", "energy"),
-    Figure("open_utilization", "Utilization within opening hours (%)", "share"),
-    Figure("occupied_s", "Occupied (point-hours)", "hours"),
-    Figure("free_s", "Free (point-hours)", "hours"),
-    Figure("fault_s", "Out of order (point-hours)", "hours"),
-    Figure("unknown_s", "Not observed (point-hours)", "hours"),
+    Figure(
+        "open_utilization",
+        "Utilization within opening hours (%)",
+        "share",
+        f"Empty where less than {100 * LEAST_COVERAGE:.0f} % of them was observed, or none are known.",
+        "Time occupied of the time observed, within the stations' opening hours.",
+    ),
+    Figure("occupied_s", "Occupied (point-hours)", "hours", words="Time occupied, B, of all points together."),
+    Figure("free_s", "Free (point-hours)", "hours", words="Time free, F, of all points together."),
+    Figure("fault_s", "Out of order (point-hours)", "hours", words="Time out of order, X, of all points together."),
+    Figure("unknown_s", "Not observed (point-hours)", "hours", words="Time not observed, U, of all points together."),
 )
 
-DAY = Figure("query_date", "Date", "date")
+DAY = Figure("query_date", "Date", "date", words="Day, from midnight to midnight in Germany.")
+
+_TITLES = {figure.name: figure.title for figure in (*_SIZE, *_DAYS, *_KPIS)}
+"""By which the figures are called within explanations."""
 
 
 def row_figures(by: str) -> Sequence[Figure]:
     """The columns of the rows of a report, names first."""
-    name = Figure("name", _NAMES[by], "text")
+    name = Figure("name", _NAMES[by], "text", words="What people call it.")
     if by == "station":
         return (name, *_WHERE, *_SIZE[1:], *_DAYS, *_KPIS)
     return (name, *_SIZE, *_DAYS, *_KPIS)

@@ -9,7 +9,7 @@ from charging_assets.reports.occupancy.provenance import SIMULATED, Provenance
 
 LETTERS = (
     "Letters",
-    "B is time occupied, F free, X out of order, U not observed, in point-seconds; O = B + F + X; null: an empty cell.",
+    "B is time occupied, F free, X out of order, U not observed, of all points together; O = B + F + X, observed.",
 )
 """What the columns' explanations take for granted."""
 
@@ -24,14 +24,20 @@ def origin(said: Provenance) -> Sequence[tuple[str, str]]:
     return [
         *([("Warning", SIMULATED)] if said.is_simulated else []),
         ("Report", said.report_id),
-        ("Period", f"{said.first} to {said.last}, {said.days} days of Europe/Berlin"),
+        ("Period", days_of(said)),
         ("Observed", said.observed),
         ("Days missing", missing(said)),
         ("Polled", f"{said.polled}: {said.events_seen}"),
         ("Method", f"version {said.method_version}, docs/method.md"),
-        ("Code", f"charging_assets {said.code_version}"),
+        ("Code", said.made_by),
         *(("Source", str(source)) for source in said.sources),
     ]
+
+
+def days_of(said: Provenance) -> str:
+    """The days of the period."""
+    days = "1 day" if said.days == 1 else f"{said.days:,} days"
+    return f"{said.first} to {said.last}, {days}, midnight to midnight in Germany"
 
 
 def missing(said: Provenance) -> str:

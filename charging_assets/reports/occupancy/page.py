@@ -12,20 +12,19 @@ from charging_assets.model.tables.master import POWER_CLASSES
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 from charging_assets.reports.occupancy import wording
 from charging_assets.reports.occupancy.content import Report
-from charging_assets.reports.occupancy.findings import findings, rows_seen
+from charging_assets.reports.occupancy.findings import OFTEN_FAULTY, findings, rows_seen, rows_to_be_full
 from charging_assets.reports.occupancy.plots import (
     DEFINITIONS,
     WEEKDAY_COLOUR,
     WEEKEND_COLOUR,
-    Plot,
     daily_plot,
     tells_weekends,
     week_plot,
 )
 from charging_assets.reports.occupancy.provenance import SIMULATED
-from charging_assets.reports.occupancy.wording import NOUNS, called, percent
+from charging_assets.reports.occupancy.wording import NOUNS, called, coverage, percent
 
-MOST_ROWS = 25
+MOST_ROWS = 50
 """In the table of all; csv, xlsx and Parquet have every one."""
 _RANKED = 10
 
@@ -73,32 +72,36 @@ def report_page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        coverage=coverage,
         percent=percent,
         number=wording.number,
         duration=wording.duration,
-        energy=wording.energy,
-        energy_band=wording.energy_band,
+        kwh=wording.kwh,
+        unbroken=wording.unbroken,
         power_class=wording.power_class,
         called=lambda row: called(row, report),
     )
     rows = sorted(report.rows.to_pylist(), key=lambda row: _descending(row["utilization"]))
+    daily, week = daily_plot(report), week_plot(report)
     return environment.get_template("page.html").render(
         report=report,
         said=report.provenance,
         total=report.total,
         title=wording.title(report),
+        about=_about(report),
         period=wording.period(report.first, report.last),
         nouns=NOUNS[report.by],
         simulated=SIMULATED,
         findings=findings(report),
-        cards=_cards(report),
+        cards=[] if report.is_empty else _cards(report),
         tells_days=any(row["days_observed"] < report.provenance.days for row in rows),
-        colours=(WEEKDAY_COLOUR, WEEKEND_COLOUR) if tells_weekends(report) else (),
+        kinds_of_days=_kinds_of_days(report),
         definitions=DEFINITIONS,
-        plots=[_figure(daily_plot(report)), _figure(week_plot(report))],
+        daily=None if daily.is_blank or report.provenance.days == 1 else daily,
+        week=None if week.is_blank else week,
         rankings=_rankings(report),
         powers=sorted(report.by_power.to_pylist(), key=_power_order),
-        rows=rows[:MOST_ROWS],
+        rows=[] if report.by == "power_class" or len(rows) == 1 else rows[:MOST_ROWS],
         hidden=sum(row["utilization"] is None for row in rows),
         comparison=_comparison(report),
         missing={
@@ -107,20 +110,39 @@ def report_page(report: Report) -> str:
             "unknown": wording.days(report.provenance.unknown_days),
         },
         least_coverage=percent(LEAST_COVERAGE, 0),
+        often_faulty=percent(OFTEN_FAULTY, 0),
+    )
+
+
+def _about(report: Report) -> str:
+    """Which report it is, and what its figures are of."""
+    said = report.provenance
+    if report.is_empty:
+        return f"Report {said.report_id}"
+    days = f", on {said.days - len(said.missing_days):,} of {said.days:,} days" if said.missing_days else ""
+    station = f" · station {report.only}" if report.by == "station" and report.only else ""
+    return (
+        f"Report {said.report_id}{station} · figures are of what was observed: {said.points_observed:,} of the "
+        f"{wording.counted(said.points, 'point', 'points')} known{days}"
     )
 
 
 def _cards(report: Report) -> list[Card]:
-    total = report.total
-    coverage = total["coverage"]
-    hidden = f"not shown: {'nothing' if coverage is None else 'only ' + percent(coverage)} was observed"
+    total, said = report.total, report.provenance
 
     def card(label: str, figure: str, note: str) -> Card:
+        hidden = f"not shown: less than {percent(LEAST_COVERAGE, 0)} was observed"
         return Card(label, figure, hidden if figure == wording.NOTHING else note)
 
     use, median, kwh = total["utilization"], total["duration_p50_s"], total["energy_kwh"]
     a_day = "" if use is None else f"{wording.duration(86_400 * use)} a day per point"
-    within = "" if total["open_utilization"] is None else f"; {percent(total['open_utilization'])} in opening hours"
+    open_use = total["open_utilization"]
+    within = "" if open_use is None else f"; {percent(open_use)} in known opening hours"
+    full = "" if total["full_share"] is None else f", {percent(total['full_share'])} all occupied"
+    gaps = (
+        f"; {wording.counted(len(said.missing_days), 'day has', 'days have')} no figures" if said.missing_days else ""
+    )
+    currents = "of AC and DC; " if len(_by_current(report)) > 1 else ""
     return [
         Card(
             "Points observed",
@@ -130,44 +152,48 @@ def _cards(report: Report) -> list[Card]:
         card("Utilization", percent(use), f"{a_day}{within}"),
         Card(
             "Coverage",
-            percent(coverage),
-            "of the points' time was observed" if coverage is not None else "nothing to observe",
+            coverage(total["coverage"]),
+            f"of the points' time was observed{gaps}" if total["coverage"] is not None else "nothing to observe",
         ),
+        card("Free on arrival", percent(total["free_on_arrival"]), f"of polls found a free point{full}"),
         card(
             "Daily events per point",
             wording.number(total["events_per_point_day"], 2),
-            f"{total['events']:,} seen; {report.provenance.events_missed}",
+            f"{total['events']:,} seen; {wording.unbroken(said.events_missed)}",
         ),
         Card(
             "Median duration",
             wording.duration(median),
-            f"nine of ten events at most {wording.duration(total['duration_p90_s'])}"
+            f"{currents}nine of ten at most {wording.duration(total['duration_p90_s'])}"
             if median is not None
             else "no event was seen from beginning to end",
         ),
-        card("Free on arrival", percent(total["free_on_arrival"]), "of polls found a free point"),
-        card("Availability", percent(total["availability"]), "of the time points were in order"),
+        card("Availability", percent(total["availability"]), "of the time observed the points were in order"),
         Card(
             "Energy seen (estimate)",
             wording.energy(kwh),
             "no event at a point of known power"
             if kwh is None
-            else f"band {wording.energy_band(total['energy_kwh_low'], total['energy_kwh_high'])}; never billed",
+            else f"band {wording.energy_band(total['energy_kwh_low'], total['energy_kwh_high'])}; not metered",
         ),
     ]
 
 
-def _figure(plot: Plot) -> dict[str, Any]:
-    return {"body": plot.body, "height": plot.height, "text": plot.text, "top": percent(plot.top, 0)}
+def _kinds_of_days(report: Report) -> list[tuple[str, str]]:
+    """Colours of the days in the plot, with what they mean."""
+    weekdays = {row["query_date"].weekday() for row in report.daily.to_pylist()} if tells_weekends(report) else set()
+    kinds = ((WEEKDAY_COLOUR, "Monday to Friday", range(5)), (WEEKEND_COLOUR, "weekend", range(5, 7)))
+    return [(colour, kind) for colour, kind, of_it in kinds if weekdays.intersection(of_it)]
 
 
 def _rankings(report: Report) -> list[tuple[str, list[Bar]]]:
     """The most used, and those that are full most often; nothing to rank: none."""
     found = []
-    seen = rows_seen(report)
-    for heading, column in (("Most used", "utilization"), ("Most often full", "full_share")):
-        ranked = [row for row in seen if row[column] is not None]
-        ranked.sort(key=lambda row: -row[column])
+    for heading, column, rows in (
+        ("Most used", "utilization", rows_seen(report)),
+        ("Most often full", "full_share", rows_to_be_full(report)),
+    ):
+        ranked = sorted((row for row in rows if row[column] is not None), key=lambda row: -row[column])
         bars = [(called(row, report), row[column]) for row in ranked[:_RANKED]]
         if len(bars) > 1 and bars[0][1]:
             found.append((heading, _bars(bars)))
@@ -176,14 +202,20 @@ def _rankings(report: Report) -> list[tuple[str, list[Bar]]]:
 
 def _comparison(report: Report) -> list[Bar]:
     """This report's utilization among published figures, with those of AC and DC points where it has both."""
-    powers = report.by_power.to_pylist()
     own = [("This report", report.total["utilization"])]
-    by_current = {name: [row for row in powers if row["scope_id"].startswith(name)] for name in ("AC", "DC")}
-    if all(by_current.values()):
+    by_current = _by_current(report)
+    if len(by_current) > 1:
         own += [(f"This report, {name} points", _utilization(of_it)) for name, of_it in by_current.items()]
     mine = [(label, share) for label, share in own if share is not None]
     bars = _bars([*mine, *_PUBLISHED])
     return [bar._replace(is_own=index < len(mine)) for index, bar in enumerate(bars)] if mine else []
+
+
+def _by_current(report: Report) -> Mapping[str, list[Row]]:
+    """The power classes of AC and of DC, if there are any."""
+    powers = report.by_power.to_pylist()
+    found = {name: [row for row in powers if row["scope_id"].startswith(name)] for name in ("AC", "DC")}
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def _bars(figures: Sequence[tuple[str, float]]) -> list[Bar]:

@@ -14,31 +14,29 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
-from charging_assets.reports.heatmap import _COLOURS, _FONT, _HATCH, _colour
+from charging_assets.reports.heatmap import COLOURS, DARK, FONT, HATCH, shade
 from charging_assets.reports.occupancy.content import Report
 from charging_assets.reports.occupancy.wording import MONTHS, WEEKDAYS, day, percent, period, title
 
 WEEKDAY_COLOUR, WEEKEND_COLOUR = "#22589f", "#2f97bf"
-DAILY_HEIGHT, WEEK_HEIGHT = 210, 226
-"""Pixels, with the labels."""
 DEFINITIONS = (
-    f'{_HATCH}<defs><linearGradient id="scale">'
-    + "".join(f'<stop offset="{place / (len(_COLOURS) - 1):g}" stop-color="{c}"/>' for place, c in enumerate(_COLOURS))
+    f'{HATCH}<defs><linearGradient id="scale">'
+    + "".join(f'<stop offset="{place / (len(COLOURS) - 1):g}" stop-color="{c}"/>' for place, c in enumerate(COLOURS))
     + "</linearGradient></defs>"
 )
 """Of the fills ``url(#hatch)`` and ``url(#scale)``, which plots use: once in a document."""
 
 _INK, _GREY, _LINE = "#1c1c1a", "#5b5b56", "#dcdcd6"
-_BARS, _CELL = 180, 28
-"""Height of the tallest bar, and of a row of the week."""
-_MOST_LABELS = 6
+_BARS, _CELL, _LABELS = 140, 25, 30
+"""Pixels: height of the tallest bar, of a row of the week, and of the labels below."""
+_MOST_LABELS = 7
 """Below the days: there is room for so many on a phone."""
 _MOST_DAYS = 14
-"""Of which any may be labelled; of more, Mondays."""
+"""Of which any may be labelled, and each bar has its figure; of more, Mondays are labelled."""
 _MOST_COLOURED = 100
 """Days."""
-_DARK = 0.68
-"""Of the scale: from here on white figures are read more easily than black ones."""
+_LEAST_LABELLED = 20
+"""Pixels: a bar that is lower has its figure above it."""
 _STEP = 0.05
 """Scales end at multiples of it."""
 
@@ -53,6 +51,10 @@ class Plot:
     """What it shows, for those who cannot see it."""
     top: float
     """Utilization at the end of its scale."""
+    is_blank: bool
+    """Whether it has no figure at all."""
+    is_hatched: bool
+    """Whether a figure is missing."""
 
 
 def daily_plot(report: Report) -> Plot:
@@ -76,6 +78,11 @@ def daily_plot(report: Report) -> Plot:
         told = f"{day(date)}: {_why_not(report, date, rows.get(date)) if share is None else percent(share)}"
         x = index * width + gap / 2
         parts.append(_box(x, _BARS - height, width - gap, height, colour, told))
+        if share is not None and len(dates) <= _MOST_DAYS:
+            is_low = height < _LEAST_LABELLED
+            ink = _INK if is_low or is_light else "#ffffff"
+            place = f"{(index + 0.5) * width:.3f}%", _BARS - (height + 6 if is_low else 8)
+            parts.append(f'<g class="figure">{_text(*place, f"{100 * share:.1f}", "middle", ink)}</g>')
     mean = report.total["utilization"]
     if mean is not None and len(dates) > 1:
         parts.append(_line(_BARS * (1 - mean / top), _INK, 'stroke-dasharray="6 4"'))
@@ -83,9 +90,10 @@ def daily_plot(report: Report) -> Plot:
         parts.append(_text(f"{(index + 0.5) * width:.3f}%", _BARS + 20, text, "middle"))
     seen = f"between {percent(min(shown))} and {percent(max(shown))}" if shown else "not known on any day"
     text = (
-        f"Utilization per day, {period(report.first, report.last)}: {seen}; {len(dates) - len(shown)} of {len(dates)} "
+        f"Utilization per day, {period(report.first, report.last)}: {seen}. Days without a figure, since too little "
+        f"was observed: {len(dates) - len(shown)} of {len(dates)}."
     )
-    return Plot("".join(parts), DAILY_HEIGHT, text + "days have no figure, since too little was observed.", top)
+    return Plot("".join(parts), _BARS + _LABELS, text, top, not shown, len(shown) < len(dates))
 
 
 def tells_weekends(report: Report) -> bool:
@@ -94,34 +102,35 @@ def tells_weekends(report: Report) -> bool:
 
 
 def week_plot(report: Report) -> Plot:
-    """A cell for each hour of the week with its utilization in percent, hatched where there is none."""
+    """A cell for each hour of the period's weekdays with its utilization in percent, hatched where there is none."""
     rows = {(row["weekday"], row["hour_local"]): row for row in report.profile.to_pylist()}
     shown = {at: row["utilization"] for at, row in rows.items() if row["utilization"] is not None}
+    weekdays = sorted({date.isoweekday() for date in _dates(report.first, report.last)})
     top, width = _top(list(shown.values())), 100 / 24
     parts = []
-    for weekday, name in enumerate(WEEKDAYS, 1):
-        y = (weekday - 1) * _CELL
+    for place, weekday in enumerate(weekdays):
+        y, name = place * _CELL, WEEKDAYS[weekday - 1]
         parts.append(_text("-8", y + _CELL / 2 + 4, name[:3], "end"))
         for hour in range(24):
             share = shown.get((weekday, hour))
-            colour = "url(#hatch)" if share is None else _colour(share / top)
+            colour = "url(#hatch)" if share is None else shade(share / top)
             told = "not observed well enough" if share is None else f"{percent(share)} occupied"
             parts.append(
                 _box(hour * width, y, width, _CELL, colour, f"{name} {hour}:00 to {hour + 1}:00: {told}", "#ffffff")
             )
             if share is not None:
-                ink = "#ffffff" if share / top > _DARK else _INK
+                ink = "#ffffff" if share / top > DARK else _INK
                 figure = _text(f"{(hour + 0.5) * width:.3f}%", y + _CELL / 2 + 4, f"{100 * share:.0f}", "middle", ink)
                 parts.append(f'<g class="figure">{figure}</g>')
-    hours = range(0, 25, 6)
-    parts += [_text(f"{hour * width:.3f}%", 7 * _CELL + 20, f"{hour}:00", "middle") for hour in hours]
+    height = len(weekdays) * _CELL
+    parts += [_text(f"{hour * width:.3f}%", height + 20, f"{hour}:00", "middle") for hour in range(0, 25, 6)]
     text = "Utilization by weekday and local hour: " + (
         f"most on {_when(max(shown, key=shown.__getitem__))} ({percent(max(shown.values()))}), "
         f"least on {_when(min(shown, key=shown.__getitem__))} ({percent(min(shown.values()))})."
         if shown
         else "no hour was observed well enough."
     )
-    return Plot("".join(parts), WEEK_HEIGHT, text, top)
+    return Plot("".join(parts), height + _LABELS, text, top, not shown, len(shown) < 24 * len(weekdays))
 
 
 def report_picture(report: Report) -> bytes:
@@ -146,7 +155,7 @@ def report_picture(report: Report) -> bytes:
     height = place + 4
     head = _printable(f"{title(report)}, {period(report.first, report.last)}")
     frame = f'width="{width}" height="{height}"'
-    fonts = f'font-family="{_FONT}" font-size="13"'
+    fonts = f'font-family="{FONT}" font-size="13"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {frame} viewBox="0 0 {width} {height}" {fonts}>',
         f"<title>{escape(head)}</title>",

@@ -60,6 +60,7 @@ class Provenance:
     points_observed: int
     method_version: str
     code_version: str
+    """Of charging_assets, which made the report."""
     sources: tuple[Source, ...]
     is_simulated: bool
     """Whether all figures are of a simulation, and of no charging point on earth."""
@@ -67,6 +68,8 @@ class Provenance:
     """Days that were polled and built, but on which nothing that the report is of was known, sorted."""
     intervals_s: tuple[int, ...] = ()
     """Planned seconds between two polls, as far as they differ within the period, sorted; none: not known."""
+    other_versions: tuple[str, ...] = ()
+    """Other versions of charging_assets, by which days of the period were made, sorted: their method may be another."""
 
     @property
     def days(self) -> int:
@@ -83,9 +86,24 @@ class Provenance:
         """How much of it all was observed, in words."""
         if self.coverage is None:
             return "nothing is known of this period: no figure is shown"
+        missing = len(self.missing_days)
+        of_time = f"{100 * to_be_shown(self.coverage):.1f} % of their time"
+        on_days = f", on {self.days - missing:,} of {self.days:,} days" if missing else ""
         return (
-            f"{self.points_observed:,} of the {self.points:,} points known were observed, {100 * self.coverage:.1f} % "
-            f"of their time; figures are of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
+            f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}{on_days}; figures are "
+            f"of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
+        )
+
+    @property
+    def made_by(self) -> str:
+        """Which versions made it, in words."""
+        made_by = f"charging_assets {self.code_version}"
+        if not self.other_versions:
+            return made_by
+        others = ", ".join(version or "(unknown)" for version in self.other_versions)
+        return (
+            f"{made_by}, but days of the period were made by {others}, whose method may be another: `charging-assets "
+            "build` makes days again"
         )
 
     @property
@@ -119,6 +137,11 @@ class Provenance:
             return beyond, _SEEN[max(_SEEN)]
         nearest = min(seconds for seconds in _SEEN if seconds >= longest)
         return measured if nearest == longest else between, _SEEN[nearest]
+
+
+def to_be_shown(coverage: float) -> float:
+    """A coverage that hides figures, since it is less than 80 %, is not to be rounded to 80.0 %."""
+    return min(coverage, LEAST_COVERAGE - 0.001) if coverage < LEAST_COVERAGE else coverage
 
 
 def _percent(share: float) -> str:

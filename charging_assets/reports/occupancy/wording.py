@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from charging_assets.reports.occupancy.content import Report
+from charging_assets.reports.occupancy.provenance import to_be_shown
 
 NOTHING = "\u2013"
 
@@ -29,8 +30,25 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 1 in percent: ``14.3 %``."""
-    return NOTHING if share is None else f"{100 * share:.{digits}f}{_BLANK}%"
+    """A share of 1 in percent: ``14.3 %``. What is nearly nothing, or nearly all, is not told as such: ``> 99.9 %``."""
+    if share is None:
+        return NOTHING
+    shown, least = f"{100 * share:.{digits}f}", 10**-digits
+    if share > 0 and not float(shown):
+        shown = f"<{_BLANK}{least:.{digits}f}"
+    elif share < 1 and float(shown) == 100:
+        shown = f">{_BLANK}{100 - least:.{digits}f}"
+    return f"{shown}{_BLANK}%"
+
+
+def coverage(share: float | None) -> str:
+    """A share that was observed, in percent: what is too little for figures is not rounded up to what is enough."""
+    return percent(None if share is None else to_be_shown(share))
+
+
+def unbroken(text: str) -> str:
+    """With no line ending between a figure and its per cent."""
+    return text.replace(" %", f"{_BLANK}%")
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -65,6 +83,11 @@ def energy_band(low: float, high: float) -> str:
     """Both ends of an estimate in one unit: ``301 to 702 kWh``."""
     unit, factor = _energy_unit(high)
     return f"{_three_digits(low / factor)} to {_three_digits(high / factor)}{_BLANK}{unit}"
+
+
+def kwh(value: float | None) -> str:
+    """The same always in kWh, and without it: for columns, of which each is read from top to bottom."""
+    return NOTHING if value is None else _three_digits(value)
 
 
 def _energy_unit(kwh: float) -> tuple[str, float]:

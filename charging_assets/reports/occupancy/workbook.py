@@ -13,7 +13,7 @@ import pyarrow as pa
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 from charging_assets.reports.occupancy.content import Report
 from charging_assets.reports.occupancy.figures import Figure, Kind, day_figures, row_figures, total_figures
-from charging_assets.reports.occupancy.notes import LETTERS, headline, missing, origin
+from charging_assets.reports.occupancy.notes import LETTERS, days_of, headline, missing, origin
 from charging_assets.reports.occupancy.provenance import SIMULATED
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ _DARK, _PALE, _BUSY, _GREY, _RED = "#12295f", "#fbf8e9", "#2f97bf", "#8a8a85", "
 _SCALE_ENDS = {"min_type": "num", "min_value": 0, "max_type": "num", "max_value": 0.5}
 """The same in all workbooks, so that two can be laid side by side; half of the time is busy indeed."""
 _A4 = 9
-_NUMBER_WIDTH, _WIDEST = 14, 44
+_NUMBER_WIDTH, _WIDEST = 12, 44
+_PAGES_WIDE = 3
+"""Of a printed sheet of rows: its thirty columns on one page would be too small to read."""
 
 NOTHING = "Nothing is known of this period."
 
@@ -84,9 +86,9 @@ class _Writer:
         sheet = self._sheet("Overview", (34, 16, 100))
         row = self._begin(sheet)
         said = self._report.provenance
-        facts = (("Period", f"{said.first} to {said.last}, {said.days} days"), ("Report", said.report_id))
         for label, text in (
-            *facts,
+            ("Period", days_of(said)),
+            ("Report", said.report_id),
             ("Observed", said.observed),
             ("Days missing", missing(said)),
             ("Polled", f"{said.polled}: {said.events_seen}"),
@@ -112,9 +114,13 @@ class _Writer:
         widths = [_width(figure, values) for figure, values in zip(figures, columns, strict=True)]
         sheet = self._sheet(name, widths)
         self._headings(sheet, 0, [figure.title for figure in figures])
-        sheet.set_row(0, 48)
+        sheet.set_row(0, 62)
         sheet.freeze_panes(1, 1)
         sheet.repeat_rows(0)
+        sheet.repeat_columns(0)
+        sheet.fit_to_pages(_PAGES_WIDE, 0)
+        sheet.hide_gridlines(0)
+        sheet.ignore_errors({"number_stored_as_text": "A1:XFD1048576"})
         last = rows.num_rows
         if not last:
             sheet.write_string(1, 0, NOTHING)
