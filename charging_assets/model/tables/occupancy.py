@@ -132,7 +132,7 @@ charging_events = declare(
         nullable=True,
         few=True,
     ),
-    _kwh("energy_kwh", "Estimate of the energy, never billed: by power class and duration; null: power not known."),
+    _kwh("energy_kwh", "Estimate of the energy, not metered: by power class and duration; null: power not known."),
     _kwh("energy_kwh_low", "Lower end of the estimate's band."),
     _kwh("energy_kwh_high", "Upper end of the estimate's band."),
     _query_date(),
@@ -245,7 +245,7 @@ def _kpis(period: str) -> list[Column[Any]]:
         count("suspicious_events", "Of `events`, the suspiciously long ones.", unit="events"),
         count("max_occupied", "Most points occupied at one poll of the period.", unit="points"),
         _ratio("simultaneity", f"`max_occupied` / `points_observed`. {hidden}"),
-        _kwh("energy_kwh", "Estimate of the energy of the events, never billed; null: no event of known power."),
+        _kwh("energy_kwh", "Estimate of the energy of the events, not metered; null: no event of known power."),
         _kwh(
             "energy_kwh_low",
             "Lower end of the estimate's band, as if all events erred the same way: wide as a band of a total.",

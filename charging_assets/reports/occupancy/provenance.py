@@ -90,8 +90,8 @@ class Provenance:
         of_time = f"{100 * to_be_shown(self.coverage):.1f} % of their time"
         on_days = f", on {self.days - missing:,} of {self.days:,} days" if missing else ""
         return (
-            f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}{on_days}; figures are "
-            f"of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
+            f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}{on_days}; figures "
+            f"are of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
         )
 
     @property
