@@ -19,11 +19,17 @@ import shapely
 
 from charging_assets.lake import KeptRefresh, Lake
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.model.tables.declare import MAX_WKB_BYTES
 
 GOOD = ("ok", "empty")
 """Outcomes after which what is not in the answer is not there."""
 
 CategoryOf = Callable[[Mapping[str, str]], str | None]
+
+_CORNER_BYTES = 16
+_TOLERANCES = tuple(1e-6 * 2**step for step in range(8))
+"""Degrees by which outlines may be off: the first is a tenth of a metre, the last a dozen."""
+_DEGREE_M = 111_320
 
 _TAGS = ("name", "brand", "operator", "opening_hours")
 _decode = msgspec.json.Decoder(dict[str, str]).decode
@@ -168,7 +174,30 @@ def _usable(wkb: pa.Array) -> tuple[np.ndarray[Any, Any], list[str | None]]:
     for row in np.flatnonzero(~shapely.is_valid(shapes) & ~shapely.is_missing(shapes)):
         reasons[row] = f"its shape was mended: {shapely.is_valid_reason(shapes[row])}"
         shapes[row] = shapely.make_valid(shapes[row])
+    for row in np.flatnonzero(shapely.get_num_coordinates(shapes) > MAX_WKB_BYTES // _CORNER_BYTES):
+        shapes[row], told = _simplified(shapes[row])
+        reasons[row] = f"{reasons[row]}; {told}" if reasons[row] else told
     return shapes, reasons
+
+
+def _simplified(shape: shapely.Geometry) -> tuple[shapely.Geometry, str]:
+    """A shape with so few corners that every warehouse takes it, as like itself as can be, and how like that is.
+
+    One that even roughly drawn and without its holes is too large stays as it is.
+    """
+    corners = f"its shape of {shapely.get_num_coordinates(shape):,} corners"
+    for of, words in ((shape, ""), (_without_holes(shape), " and lost its holes")):
+        for degrees in _TOLERANCES:
+            drawn = shapely.simplify(of, degrees)
+            if len(shapely.to_wkb(drawn)) <= MAX_WKB_BYTES:
+                drawn = shapely.make_valid(drawn)
+                return drawn, f"{corners} was simplified by up to {degrees * _DEGREE_M:.2g} m{words}"
+    return shape, f"{corners} is too large for Redshift, which takes {MAX_WKB_BYTES:,} bytes"
+
+
+def _without_holes(shape: shapely.Geometry) -> shapely.Geometry:
+    rings = shapely.get_exterior_ring(shapely.get_parts(shape))
+    return shape if shapely.is_missing(rings).any() else shapely.union_all(shapely.polygons(rings))
 
 
 def _as_table(name: str, columns: Mapping[str, Any]) -> pa.Table:

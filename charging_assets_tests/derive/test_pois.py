@@ -1,11 +1,13 @@
 """Points of interest are what each city's last good refresh said, and nothing of an answer that may lack some."""
 
 import datetime as dt
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import geopandas as gpd
 import numpy as np
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from charging_assets.derive.pois import PoiTables, poi_tables
 from charging_assets.lake import Lake
 from charging_assets.model.arrow import arrow_schema
+from charging_assets.model.tables.declare import MAX_WKB_BYTES
 from charging_assets.sources.osm.categories import Categories
 from charging_assets_tests.osm_features import REFRESHED, bow_tie, east, feature, put_refresh, square
 
@@ -230,6 +233,61 @@ def test_an_area_without_extent_is_mended(lake: Lake, corners: list[tuple[float,
     assert shape.is_valid
     assert not shape.is_empty
     assert rejected(lake)["way/1"][1]
+
+
+def coast(corners: int, metres: float) -> shapely.Polygon:
+    """A circle of a kilometre with notches of so many metres."""
+    angles = np.linspace(0, 2 * np.pi, corners, endpoint=False)
+    radius = 1_000 + np.where(np.arange(corners) % 2, metres, 0.0)
+    return shapely.Polygon(
+        np.column_stack([9 + radius * np.cos(angles) / 73_000, 48 + radius * np.sin(angles) / 111_000])
+    )
+
+
+def test_a_shape_too_large_for_a_warehouse_is_simplified_as_little_as_need_be_and_told(lake: Lake) -> None:
+    fine, rough = coast(9_000, 0.0), coast(2_400, 3.0)
+    holed = fine.difference(shapely.union_all([shapely.Point(9 + 0.0005 * n, 48).buffer(0.0002) for n in range(-5, 6)]))
+    large = {"way/1": fine, "way/2": rough, "relation/3": holed}
+    put_refresh(lake, "bonn", *(feature(name, shape, shop="mall") for name, shape in large.items()), cafe(4))
+
+    found = {name: shapely.from_wkb(row["geom"]) for name, row in pois(lake).items()}
+
+    for name, shape in large.items():
+        assert found[name].is_valid
+        assert len(shapely.to_wkb(found[name])) <= MAX_WKB_BYTES
+        assert shapely.hausdorff_distance(found[name], shape) * 111_000 < 13
+        assert found[name].area == pytest.approx(shape.area, rel=0.01)
+    assert {name: reason for name, (reason, is_used) in rejected(lake).items() if is_used} == {
+        "way/1": "its shape of 9,001 corners was simplified by up to 0.11 m",
+        "way/2": "its shape of 2,401 corners was simplified by up to 3.6 m",
+        "relation/3": ANY,
+    }
+
+
+def chequered() -> shapely.Geometry:
+    """900 areas that do not touch: however roughly they are drawn, each keeps its corners."""
+    return shapely.union_all(
+        [shapely.box(9 + x, 48 + y, 9.0005 + x, 48.0005 + y) for x, y in itertools.product(_GRID, _GRID)]
+    )
+
+
+_GRID = [number / 1_000 for number in range(30)]
+
+
+def test_an_area_of_too_many_holes_loses_them(lake: Lake) -> None:
+    whole = shapely.box(8.9, 47.9, 9.1, 48.1)
+    put_refresh(lake, "bonn", feature("relation/1", whole.difference(chequered()), shop="mall"))
+
+    assert shapely.from_wkb(pois(lake)["relation/1"]["geom"]).equals(whole)
+    assert rejected(lake)["relation/1"][0].endswith("and lost its holes")
+
+
+def test_a_shape_that_cannot_be_made_small_stays_as_it_is(lake: Lake) -> None:
+    put_refresh(lake, "bonn", feature("relation/1", chequered(), shop="mall"))
+
+    assert shapely.from_wkb(pois(lake)["relation/1"]["geom"]).equals(chequered())
+    told = "its shape of 4,500 corners is too large for Redshift, which takes 32,767 bytes"
+    assert rejected(lake)["relation/1"] == (told, True)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])

@@ -17,6 +17,10 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 METADATA = MetaData()
 
 
+MAX_WKB_BYTES = 32_767
+"""Of a shape in every warehouse. Redshift makes geometries of hexadecimal text, which has two letters for a byte."""
+
+
 class Geometry(UserDefinedType[bytes]):
     """A shape on the earth: longitude and latitude in degrees, WGS 84. In Arrow and Parquet it is plain WKB."""
 

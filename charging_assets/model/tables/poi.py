@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer
 
-from charging_assets.model.tables.declare import column, count, declare, geometry, text, time
+from charging_assets.model.tables.declare import MAX_WKB_BYTES, column, count, declare, geometry, text, time
 
 POI_SOURCES = ("overpass", "pbf", "simulator")
 REFRESH_OUTCOMES = ("ok", "empty", "partial", "failed")
@@ -43,7 +43,7 @@ poi = declare(
     "Points of interest, each once: what the last good refresh of its city said of it. One that has vanished stays, "
     "with `is_current` false.",
     text("id_poi", "`<element>/<number>` of OpenStreetMap, e.g. `way/123`."),
-    geometry("geom", "Shape: a point, a line or an area."),
+    geometry("geom", f"Shape: a point, a line or an area; simplified if it is larger than {MAX_WKB_BYTES:,} bytes."),
     column("longitude", Double(), "East, WGS 84, of a point on or in it.", unit="degrees"),
     column("latitude", Double(), "North, WGS 84, of the same point.", unit="degrees"),
     text("poi_category", "Category, the first that its tags fit; see the file of categories.", few=True),
@@ -68,11 +68,11 @@ poi = declare(
 rejected_pois = declare(
     "rejected_pois",
     "Features of the last good refresh of a city that are in no category or have no usable shape, and what is odd "
-    "about those that were mended.",
+    "about those that were mended or simplified.",
     text("id_poi", "`<element>/<number>` of OpenStreetMap."),
     text("city", "City, by its slug.", few=True),
     text("reason", "What was expected and what came, in a sentence."),
-    column("is_used", Boolean(), "Whether it was mended and is in `poi`."),
+    column("is_used", Boolean(), "Whether it is in `poi` all the same."),
     text("tags", "All tags, as a JSON object with sorted keys."),
     key=("id_poi",),
     group="poi",

@@ -22,13 +22,11 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 from sqlalchemy_redshift.dialect import GEOMETRY, TIMESTAMPTZ, VARCHAR, RedshiftDialect_psycopg2
 
 from charging_assets.model.tables import is_dated, key_of
-from charging_assets.model.tables.declare import Geometry
+from charging_assets.model.tables.declare import MAX_WKB_BYTES, Geometry
 from charging_assets.warehouse.contract import LOADER, PUBLISHED, READER, STORE
 from charging_assets.warehouse.schema import view_query
 
 MAX_TEXT_BYTES = 65_535
-MAX_WKB_BYTES = 32_767
-"""Of a shape: as hexadecimal text, which is what Redshift makes geometries of, it has to be a text of its."""
 
 CATALOG = "svv_columns"
 """The information schema knows nothing of late-binding views."""

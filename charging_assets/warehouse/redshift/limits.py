@@ -11,9 +11,9 @@ from sqlalchemy import String
 
 from charging_assets.lake import PartitionFile
 from charging_assets.model.tables import key_of
-from charging_assets.model.tables.declare import Geometry
+from charging_assets.model.tables.declare import MAX_WKB_BYTES, Geometry
 from charging_assets.warehouse.contract import WarehouseError
-from charging_assets.warehouse.redshift.ddl import MAX_TEXT_BYTES, MAX_WKB_BYTES
+from charging_assets.warehouse.redshift.ddl import MAX_TEXT_BYTES
 
 _NAMED = 10
 """Rows that a message names at most."""
