@@ -98,9 +98,9 @@ def views(file: Path) -> None:
 def poi(form: "Form", folder: Path) -> None:
     """Write points of interest and charging stations for geographic programs.
 
-    The points are OpenStreetMap's (ODbL): whoever passes them on names it.
+    The points are OpenStreetMap's (ODbL), unless they are simulated: whoever passes them on names it.
     """
-    from charging_assets.reports.poi_exports import ATTRIBUTION, export_pois
+    from charging_assets.reports.poi_exports import ATTRIBUTION, SIMULATED, export_pois
 
     lake = open_lake(Settings.from_env())
     pois = lake.read("poi", None)
@@ -108,7 +108,9 @@ def poi(form: "Form", folder: Path) -> None:
         raise click.ClickException(
             "There are no points of interest yet: run the job refresh_pois in the Dagster UI (`make dev`)."
         )
-    for layer in export_pois(pois, lake.read("charging_station", None), folder, form):
+    kind = lake.raw.kind()
+    note = SIMULATED if kind is not None and kind.kind == "simulated" else ATTRIBUTION
+    for layer in export_pois(pois, lake.read("charging_station", None), folder, form, note):
         cut = ", ".join(f"{count:,} texts of {name} cut" for name, count in layer.cut.items())
         click.echo(f"{layer.file}  {layer.layer}: {layer.rows:,} rows{f' ({cut})' if cut else ''}")
-    click.echo(ATTRIBUTION)
+    click.echo(note)

@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pyogrio
 import shapely
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 ATTRIBUTION = "Points of interest: © OpenStreetMap contributors, Open Database License (ODbL) 1.0"
 """What the licence asks for, wherever the data goes."""
+SIMULATED = "SIMULATED: these points of interest and stations are on no map of the earth"
 
 SHORT_NAMES = {
     "poi_category": "category",
@@ -69,7 +71,7 @@ class Written:
     """How many texts were cut to what a shapefile can hold, by column."""
 
 
-def export_pois(pois: pa.Table, stations: pa.Table, folder: Path, form: Form) -> list[Written]:
+def export_pois(pois: pa.Table, stations: pa.Table, folder: Path, form: Form, note: str = ATTRIBUTION) -> list[Written]:
     """Write POIs and stations into a folder, each file replaced when all are complete.
 
     | form | files |
@@ -87,6 +89,7 @@ def export_pois(pois: pa.Table, stations: pa.Table, folder: Path, form: Form) ->
         stations: the table `charging_station`: `longitude`, `latitude` and whatever columns there are.
         folder: where to; it is created.
         form: one of `FORMS`.
+        note: where the data are from, which the files say.
 
     Returns:
         The layers that were written.
@@ -100,7 +103,7 @@ def export_pois(pois: pa.Table, stations: pa.Table, folder: Path, form: Form) ->
     with _explained(form, folder):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
-            written = list(_WRITERS[form](layers, Path(draft)))
+            written = list(_WRITERS[form](layers, Path(draft), note))
             for file in dict.fromkeys(layer.file for layer in written):
                 file.replace(folder / file.name)
     return [Written(folder / layer.file.name, layer.layer, layer.rows, layer.cut) for layer in written]
@@ -178,17 +181,17 @@ def _newest(layers: _Layers) -> dt.datetime:
 # -- formats ---------------------------------------------------------------------------------------------------------
 
 
-def _write_gpkg(layers: _Layers, folder: Path) -> Iterator[Written]:
+def _write_gpkg(layers: _Layers, folder: Path, note: str) -> Iterator[Written]:
     file = folder / "poi.gpkg"
     with _dated(_newest(layers)):
         for layer, rows in layers.items():
-            _write(rows, file, "GPKG", layer, DESCRIPTION=ATTRIBUTION)
+            _write(rows, file, "GPKG", layer, DESCRIPTION=note)
     for layer, rows in layers.items():
         _read_back(file, layer, len(rows))
         yield Written(file, layer, len(rows))
 
 
-def _write_shapefiles(layers: _Layers, folder: Path) -> Iterator[Written]:
+def _write_shapefiles(layers: _Layers, folder: Path, note: str) -> Iterator[Written]:
     date = f"{_newest(layers):%Y-%m-%d}"
     for layer, rows in layers.items():
         cut_rows, cut = _cut(rows)
@@ -200,7 +203,7 @@ def _write_shapefiles(layers: _Layers, folder: Path) -> Iterator[Written]:
         _write(renamed, shapefile, "ESRI Shapefile", layer, ENCODING="UTF-8", RESIZE="YES", DBF_DATE_LAST_UPDATE=date)
         _read_back(shapefile, layer, len(rows))
         _check_length(shapefile)
-        (parts / "ATTRIBUTION.txt").write_text(f"{ATTRIBUTION}\n", encoding="utf-8")
+        (parts / "ATTRIBUTION.txt").write_text(f"{note}\n", encoding="utf-8")
         for part in parts.iterdir():
             if part.stat().st_size > _FILE_BYTES:
                 raise ExportError(
@@ -210,16 +213,16 @@ def _write_shapefiles(layers: _Layers, folder: Path) -> Iterator[Written]:
         yield Written(_zipped(parts), layer, len(rows), cut)
 
 
-def _write_geojson(layers: _Layers, folder: Path) -> Iterator[Written]:
+def _write_geojson(layers: _Layers, folder: Path, note: str) -> Iterator[Written]:
     for layer, rows in layers.items():
         file = folder / f"{layer}.geojson"
         # Texts stay texts, also where they look like JSON (as `tags` does): a name may, too.
-        _write(rows, file, "GeoJSON", layer, RFC7946="YES", AUTODETECT_JSON_STRINGS="NO", DESCRIPTION=ATTRIBUTION)
+        _write(rows, file, "GeoJSON", layer, RFC7946="YES", AUTODETECT_JSON_STRINGS="NO", DESCRIPTION=note)
         _read_back(file, layer, len(rows))
         yield Written(file, layer, len(rows))
 
 
-def _write_geoparquet(layers: _Layers, folder: Path) -> Iterator[Written]:
+def _write_geoparquet(layers: _Layers, folder: Path, note: str) -> Iterator[Written]:
     import geopandas as gpd  # noqa: PLC0415 - only this form needs it
     import pandas as pd  # noqa: PLC0415 - as above
 
@@ -229,6 +232,9 @@ def _write_geoparquet(layers: _Layers, folder: Path) -> Iterator[Written]:
         shapes = gpd.GeoSeries.from_wkb(rows[_GEOMETRY].to_numpy(), crs=_WGS84)
         frame = gpd.GeoDataFrame(columns, geometry=shapes).rename_geometry(_GEOMETRY)
         frame.to_parquet(file, index=False, compression="zstd", schema_version="1.1.0", write_covering_bbox=True)
+        written = pq.read_table(file)
+        said = {**(written.schema.metadata or {}), "attribution": note}
+        pq.write_table(written.replace_schema_metadata(said), file, compression="zstd")
         yield Written(file, layer, len(rows))
 
 

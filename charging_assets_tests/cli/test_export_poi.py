@@ -1,5 +1,6 @@
 """`charging-assets export poi`; what is in the files is tried in `test_poi_exports`."""
 
+import zipfile
 from pathlib import Path
 
 import pyogrio
@@ -8,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from charging_assets.cli import main
 from charging_assets.derive.pois import poi_tables
-from charging_assets.lake import Lake
-from charging_assets.reports.poi_exports import ATTRIBUTION
+from charging_assets.lake import Kind, Lake
+from charging_assets.reports.poi_exports import ATTRIBUTION, SIMULATED
 from charging_assets.sources.osm.categories import Categories
 from charging_assets_tests.osm_features import east, feature, put_refresh, put_stations, square
 
@@ -67,6 +68,16 @@ def test_each_form_gives_its_files_and_a_line_for_each_layer(
     assert attribution == ATTRIBUTION
     assert {line.partition("  ")[0] for line in layers} == {str(folder / name) for name in files}
     assert sum(int(line.partition(": ")[2].partition(" rows")[0]) for line in layers) == 4
+
+
+def test_what_is_simulated_is_not_said_to_be_of_a_map(mapped: Path, tmp_path: Path) -> None:
+    lake_of(mapped).raw.claim(Kind("simulated", 1, "2026-01-01"))
+
+    result = run("--format", "shapefile", "--to", str(tmp_path / "out"))
+
+    assert result.stdout.splitlines()[-1] == SIMULATED
+    with zipfile.ZipFile(tmp_path / "out/poi_points.zip") as archive:
+        assert archive.read("ATTRIBUTION.txt").decode().strip() == SIMULATED
 
 
 def test_a_geopackage_in_this_folder_is_what_one_gets_without_options(

@@ -301,6 +301,7 @@ def test_geoparquet_has_the_metadata_of_its_version_and_keeps_types(tmp_path: Pa
     written = export_pois(POIS, STATIONS, tmp_path, "geoparquet")
     assert rows_of(written) == {"poi": 4, "stations": 2}
     schema = pq.read_schema(tmp_path / "poi.parquet")
+    assert "OpenStreetMap contributors" in schema.metadata[b"attribution"].decode()
     geo = json.loads(schema.metadata[b"geo"])
     assert geo["version"] == "1.1.0"
     assert geo["primary_column"] == "geom"
