@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charging_assets.calendar import BERLIN, day_bounds, is_closed
 from charging_assets.derive.inputs import DAYS_BEFORE, undated_inputs
 from charging_assets.lake import LakeError
-from charging_assets.model.tables.occupancy import LEAST_COVERAGE
+from charging_assets.model.tables.occupancy import LEAST_COVERAGE, SCOPE_COLUMNS
 from charging_assets.quality.partition import Partition, key_text
 from charging_assets.quality.verdict import Check, Verdict, amount, failed, passed, some, warned
 from charging_assets.settings import Settings
@@ -305,16 +305,6 @@ def _places(partition: Partition, name: str) -> Verdict:
 
 _SUMMED = (*(f"{kind}_s" for kind in _KINDS), "events")
 
-_COLUMN_OF = {
-    "point": "id_cp",
-    "station": "id_cs",
-    "city": "city",
-    "operator": "operator_name",
-    "power_class": "power_class",
-    "feed": "feed",
-}
-"""For each kind of scope the column of `utilization_hourly` that a point is in it by."""
-
 
 def _kpis_against_points(partition: Partition, name: str) -> Verdict:
     rows = partition.rows(name)
@@ -331,7 +321,7 @@ def _kpis_against_points(partition: Partition, name: str) -> Verdict:
         ]
     )
     wrong = [f"event of {id_}, which has no hours" for id_ in pc.unique(events["id_cp"].filter(pa.array(of_event < 0)))]
-    for scope, column in _COLUMN_OF.items():
+    for scope, column in SCOPE_COLUMNS.items():
         wrong += _unlike_points(scope, rows, _texts(points[column]), of_points)
     wrong += [f"{_key(rows, row)} has {words}" for row, words in _unlike_sums(rows)]
     figures = {"scopes": rows.num_rows, "points": len(ids), "events": events.num_rows}

@@ -12,7 +12,17 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, Double, Integer
 from charging_assets.model.tables.declare import column, count, declare, status_class_column, text, time
 from charging_assets.model.tables.master import POWER_CLASSES
 
-SCOPES = ("point", "station", "city", "operator", "power_class", "feed")
+SCOPE_COLUMNS = {
+    "point": "id_cp",
+    "station": "id_cs",
+    "city": "city",
+    "operator": "operator_name",
+    "power_class": "power_class",
+    "feed": "feed",
+}
+"""For each of `SCOPES` the column of `charging_events` and `utilization_hourly` that has its `scope_id`."""
+
+SCOPES = tuple(SCOPE_COLUMNS)
 """What a KPI is of."""
 
 METHOD_VERSION = "1"

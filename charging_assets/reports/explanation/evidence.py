@@ -32,18 +32,11 @@ from charging_assets.derive.occupancy.observation import HOLDS
 from charging_assets.derive.occupancy.opening_hours import Span, open_spans
 from charging_assets.derive.occupancy.places import places_of
 from charging_assets.lake import Lake
+from charging_assets.model.tables.occupancy import SCOPE_COLUMNS
 from charging_assets.reports.explanation.model import KINDS, Poll
 
 Rows = list[dict[str, Any]]
 
-_SCOPE_COLUMNS = {
-    "point": "id_cp",
-    "station": "id_cs",
-    "city": "city",
-    "operator": "operator_name",
-    "power_class": "power_class",
-    "feed": "feed",
-}
 WHEREABOUTS = ("id_cp", "source", "feed", "id_cs", "city", "operator_name", "power_class")
 """Columns of `points`: where they are."""
 
@@ -184,7 +177,7 @@ class Day:
         for name in ("status_intervals", "charging_events", "frozen_spans"):
             self._db.register(name, lake.read(name, query_date))
         hourly = lake.read("utilization_hourly", query_date)
-        self._db.register("utilization_hourly", hourly.filter(is_text(hourly[_SCOPE_COLUMNS[scope]], scope_id)))
+        self._db.register("utilization_hourly", hourly.filter(is_text(hourly[SCOPE_COLUMNS[scope]], scope_id)))
         self._db.execute(_SQL)
         self.until: int = self.one("SELECT getvariable('until') AS until")["until"]
         self.length = self.until - self.start

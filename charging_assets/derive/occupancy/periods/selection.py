@@ -7,17 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from charging_assets.model.arrow import arrow_schema
-from charging_assets.model.tables.occupancy import SCOPES
-
-SCOPE_COLUMNS = {
-    "point": "id_cp",
-    "station": "id_cs",
-    "city": "city",
-    "operator": "operator_name",
-    "power_class": "power_class",
-    "feed": "feed",
-}
-"""For each of `SCOPES` the column of `charging_events` and `utilization_hourly` that has its `scope_id`."""
+from charging_assets.model.tables.occupancy import SCOPE_COLUMNS, SCOPES
 
 ALL = "all"
 """Everything together: a scope of no table, made from feeds."""
