@@ -184,6 +184,7 @@ def _in_short(said: "Provenance") -> str:
     told = f"{said.points_observed:,} of {said.points:,} points observed, {coverage}"
     if said.missing_days:
         told += f", {len(said.missing_days):,} of {said.days:,} days missing{_named(said.missing_days)}"
+    told += ", preliminary: the period goes on" if said.is_preliminary else ""
     return f"{told}, all simulated" if said.is_simulated else told
 
 

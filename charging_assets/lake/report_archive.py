@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from charging_assets.calendar import compact_text
+from charging_assets.calendar import compact_text, last_closed_date
 from charging_assets.lake.errors import LakeError, explained, readable
 from charging_assets.lake.staging import stage_file
 from charging_assets.lake.store import Entry, Store
@@ -48,6 +48,11 @@ class PublishedReport:
     question: Question
     method_version: str
     path: str
+
+    @property
+    def is_preliminary(self) -> bool:
+        """Whether its period was not over when it was given out."""
+        return self.question.last > last_closed_date(self.published_at)
 
 
 class ReportArchive:

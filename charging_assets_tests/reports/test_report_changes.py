@@ -4,6 +4,7 @@ import datetime as dt
 
 import pytest
 
+from charging_assets.calendar import day_bounds
 from charging_assets.lake import Lake
 from charging_assets.reports.occupancy.archive import Publication, changed_figures, publish
 from charging_assets.reports.occupancy.content import By, make_report
@@ -131,6 +132,18 @@ def test_only_periods_that_touch_the_dates_are_looked_at(built: Lake) -> None:
     assert {change.published.question.last for change in changed_figures(built, [LAST])} == {LAST}
     assert {change.published.question.last for change in changed_figures(built, DATES)} == {FIRST, LAST}
     assert changed_figures(built, [LAST + dt.timedelta(days=1)]) == []
+
+
+def test_a_report_of_a_period_that_was_not_over_is_expected_to_change(built: Lake) -> None:
+    made = make_report(built, "city", FIRST, LAST)
+    publish(built, made, day_bounds(LAST)[1] - dt.timedelta(seconds=1))
+    rebuild(built, busier(KOELN), BONN)
+
+    assert changed_figures(built, DATES) == []
+    assert "Köln, Utilization (%): 25.00 -> 50.00" in give_out(built)
+
+    rebuild(built, KOELN, BONN)
+    assert changed_figures(built, DATES) != []
 
 
 def test_the_last_report_of_a_question_is_what_counts(built: Lake) -> None:

@@ -195,6 +195,24 @@ def test_a_day_without_polls_counts_as_not_observed(lake: Lake) -> None:
     assert made.daily["query_date"].to_pylist() == [*WEEK[:2], *WEEK[4:]]
 
 
+def test_days_to_come_are_not_missing_and_a_period_that_goes_on_is_preliminary(lake: Lake) -> None:
+    put_days(lake, WEEK[:2], HALL)
+
+    def said_on(number: int) -> tuple[int, int, bool, float | None]:
+        noon = day_bounds(FIRST)[0] + dt.timedelta(days=number, hours=12)
+        said = make_report(lake, "city", FIRST, LAST, now=noon).provenance
+        return said.days, len(said.missing_days), said.is_preliminary, said.coverage
+
+    assert [said_on(number) for number in (1, 2, 3, 6, 7, 99)] == [
+        (2, 0, True, 1.0),
+        (3, 0, True, 1.0),  # of the third day no poll was made yet
+        (4, 1, True, 2 / 3),
+        (7, 4, True, 2 / 6),
+        (7, 5, False, 2 / 7),
+        (7, 5, False, 2 / 7),
+    ]
+
+
 def test_a_day_that_was_polled_but_not_built_is_told_from_one_without_polls(lake: Lake) -> None:
     put_days(lake, WEEK[:5], HALL)
     make_raw_poll(lake, dt.datetime(2026, 3, 7, 12, tzinfo=dt.UTC), {"koeln": b"{}"})

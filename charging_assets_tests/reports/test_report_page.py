@@ -358,6 +358,27 @@ def test_whatever_is_null_is_shown_as_a_dash(hidden, days, by) -> None:
     ElementTree.fromstring(report_picture(bare))
 
 
+def test_a_period_that_goes_on_is_said_to_be_preliminary_and_days_to_come_are_not_drawn() -> None:
+    report = write_report([station(1)], FIRST, FIRST + dt.timedelta(days=3))
+    report = replace(report, last=LAST)
+    said = replace(report.provenance, last=LAST, is_preliminary=True, days_to_come=24)
+    report = replace(report, provenance=said)
+
+    page = Page(report_page(report))
+
+    assert "PRELIMINARY: the period was not over when this was made" in page.text
+    assert "4 days so far, midnight to midnight in Germany" in page.text
+    assert daily_plot(report).body.count("<rect") == 4
+    assert not daily_plot(report).is_hatched
+
+
+def test_what_too_little_was_observed_for_is_not_said_to_be_without_events() -> None:
+    page = Page(report_page(write_report([station(1)], FIRST, LAST, observed=lambda date: float(date.day % 2))))
+
+    assert "no event was seen" not in page.text
+    assert page.text.count("not shown: less than 80") >= 4
+
+
 # -- in a browser ----------------------------------------------------------------------------------------------------
 
 

@@ -73,6 +73,8 @@ def publish(lake: Lake, report: Report, now: dt.datetime) -> Publication:
 def changed_figures(lake: Lake, dates: Collection[dt.date]) -> list[Change]:
     """Which published figures of periods that touch `dates` are others by now; of each question the last counts.
 
+    A report that was given out before its period was over is not looked at: it said that it will change.
+
     Raises:
         LakeError: the lake cannot be read.
     """
@@ -80,7 +82,7 @@ def changed_figures(lake: Lake, dates: Collection[dt.date]) -> list[Change]:
     return [
         change
         for question, report in newest.items()
-        if any(question.first <= date <= question.last for date in dates)
+        if not report.is_preliminary and any(question.first <= date <= question.last for date in dates)
         for change in _changes(report, lake.reports.read(report), rows_of(lake, question))
     ]
 

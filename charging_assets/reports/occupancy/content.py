@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from charging_assets import __version__
+from charging_assets.calendar import last_closed_date, query_date_of, utc_now
 from charging_assets.derive.occupancy.periods import EVERYTHING, Period, Selection, opened_period
 from charging_assets.lake import Lake, Question
 from charging_assets.model.arrow import arrow_schema
@@ -122,7 +123,7 @@ def make_report(
         total = _total(rows if wanted == whole else period.kpis(whole))
         daily = period.daily(whole).select(["query_date", *KPIS])
         known = set(daily["query_date"].to_pylist())
-        said = _provenance(lake, question, total, known, feeds.result(), versions.result())
+        said = _provenance(lake, question, total, known, feeds.result(), versions.result(), now or utc_now())
         report = Report(
             by=by,
             first=first,
@@ -242,6 +243,7 @@ def _provenance(
     known: AbstractSet[dt.date],
     feeds: Sequence[str],
     versions: AbstractSet[str],
+    now: dt.datetime,
 ) -> Provenance:
     """All but the report's id.
 
@@ -252,8 +254,9 @@ def _provenance(
         known: days that have figures.
         feeds: those that the figures are of.
         versions: of the code that made the days.
+        now: when the report is made.
     """
-    first, last = question.first, question.last
+    first, last, over, today = question.first, question.last, last_closed_date(now), query_date_of(now)
     period = {first + dt.timedelta(days=number) for number in range((last - first).days + 1)}
     built = set(lake.partitions("kpi_daily"))
     polled = built.union(lake.raw.dates(), lake.partitions("poll_log"))
@@ -264,7 +267,7 @@ def _provenance(
         first=first,
         last=last,
         coverage=total["coverage"],
-        unpolled_days=tuple(sorted(period - polled)),
+        unpolled_days=tuple(sorted(date for date in period - polled if date <= over)),
         unbuilt_days=tuple(sorted(period & polled - built)),
         unknown_days=tuple(sorted((period & built).difference(known))),
         points=total["points"],
@@ -274,6 +277,8 @@ def _provenance(
         sources=sources_of(feeds, is_simulated=is_simulated),
         is_simulated=is_simulated,
         intervals_s=_intervals(lake, sorted(known & set(lake.partitions("poll_log"))), feeds),
+        is_preliminary=last > over,
+        days_to_come=sum(date > today for date in period),
         other_versions=tuple(sorted(versions - {__version__})),
     )
 

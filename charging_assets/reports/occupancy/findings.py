@@ -136,7 +136,7 @@ def _trend(report: Report) -> str | None:
     shown = _days_shown(report)
     start, end = (
         [row for row in shown if row["query_date"] < report.first + dt.timedelta(weeks=weeks)],
-        [row for row in shown if row["query_date"] > report.last - dt.timedelta(weeks=weeks)],
+        [row for row in shown if row["query_date"] > report.provenance.until - dt.timedelta(weeks=weeks)],
     )
     if 2 * weeks < _LEAST_TREND_WEEKS or min(len(start), len(end)) < LEAST_COVERAGE * 7 * weeks:
         return None

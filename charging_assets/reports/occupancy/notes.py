@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from charging_assets.reports.occupancy import wording
 from charging_assets.reports.occupancy.content import Report
 from charging_assets.reports.occupancy.figures import row_figures
-from charging_assets.reports.occupancy.provenance import SIMULATED, Provenance
+from charging_assets.reports.occupancy.provenance import PRELIMINARY, SIMULATED, Provenance
 
 LETTERS = (
     "Letters",
@@ -23,6 +23,7 @@ def origin(said: Provenance) -> Sequence[tuple[str, str]]:
     """Where figures are from, as labels and texts."""
     return [
         *([("Warning", SIMULATED)] if said.is_simulated else []),
+        *([("Status", PRELIMINARY)] if said.is_preliminary else []),
         ("Report", said.report_id),
         ("Period", days_of(said)),
         ("Observed", said.observed),
@@ -37,7 +38,8 @@ def origin(said: Provenance) -> Sequence[tuple[str, str]]:
 def days_of(said: Provenance) -> str:
     """The days of the period."""
     days = "1 day" if said.days == 1 else f"{said.days:,} days"
-    return f"{said.first} to {said.last}, {days}, midnight to midnight in Germany"
+    so_far = " so far" if said.days_to_come else ""
+    return f"{said.first} to {said.last}, {days}{so_far}, midnight to midnight in Germany"
 
 
 def missing(said: Provenance) -> str:

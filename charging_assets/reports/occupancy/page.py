@@ -21,7 +21,7 @@ from charging_assets.reports.occupancy.plots import (
     tells_weekends,
     week_plot,
 )
-from charging_assets.reports.occupancy.provenance import SIMULATED
+from charging_assets.reports.occupancy.provenance import PRELIMINARY, SIMULATED
 from charging_assets.reports.occupancy.wording import NOUNS, called, coverage, percent
 
 MOST_ROWS = 50
@@ -91,6 +91,7 @@ def report_page(report: Report) -> str:
         about=_about(report),
         period=wording.period(report.first, report.last),
         nouns=NOUNS[report.by],
+        preliminary=PRELIMINARY,
         simulated=SIMULATED,
         findings=findings(report),
         cards=[] if report.is_empty else _cards(report),
@@ -129,9 +130,9 @@ def _about(report: Report) -> str:
 
 def _cards(report: Report) -> list[Card]:
     total, said = report.total, report.provenance
+    hidden = f"not shown: less than {percent(LEAST_COVERAGE, 0)} was observed"
 
     def card(label: str, figure: str, note: str) -> Card:
-        hidden = f"not shown: less than {percent(LEAST_COVERAGE, 0)} was observed"
         return Card(label, figure, hidden if figure == wording.NOTHING else note)
 
     use, median, kwh = total["utilization"], total["duration_p50_s"], total["energy_kwh"]
@@ -166,7 +167,7 @@ def _cards(report: Report) -> list[Card]:
             wording.duration(median),
             f"{currents}nine of ten at most {wording.duration(total['duration_p90_s'])}"
             if median is not None
-            else "no event was seen from beginning to end",
+            else (hidden if use is None else "no event was seen from beginning to end"),
         ),
         card("Availability", percent(total["availability"]), "of the time observed the points were in order"),
         Card(

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 from charging_assets.reports.heatmap import COLOURS, DARK, FONT, HATCH, shade
 from charging_assets.reports.occupancy.content import Report
-from charging_assets.reports.occupancy.wording import MONTHS, WEEKDAYS, day, percent, period, title
+from charging_assets.reports.occupancy.wording import MONTHS, WEEKDAYS, coverage, day, percent, period, title
 
 WEEKDAY_COLOUR, WEEKEND_COLOUR = "#22589f", "#2f97bf"
 DEFINITIONS = (
@@ -60,7 +60,7 @@ class Plot:
 def daily_plot(report: Report) -> Plot:
     """A bar for each day of the period; days without a figure are hatched from top to bottom."""
     rows = {row["query_date"]: row for row in report.daily.to_pylist()}
-    dates = _dates(report.first, report.last)
+    dates = _dates(report.first, report.provenance.until)
     shares = [rows[date]["utilization"] if date in rows else None for date in dates]
     shown = [share for share in shares if share is not None]
     top = _top(shown)
@@ -105,7 +105,7 @@ def week_plot(report: Report) -> Plot:
     """A cell for each hour of the period's weekdays with its utilization in percent, hatched where there is none."""
     rows = {(row["weekday"], row["hour_local"]): row for row in report.profile.to_pylist()}
     shown = {at: row["utilization"] for at, row in rows.items() if row["utilization"] is not None}
-    weekdays = sorted({date.isoweekday() for date in _dates(report.first, report.last)})
+    weekdays = sorted({date.isoweekday() for date in _dates(report.first, report.provenance.until)})
     top, width = _top(list(shown.values())), 100 / 24
     parts = []
     for place, weekday in enumerate(weekdays):
@@ -202,7 +202,7 @@ def _why_not(report: Report, date: dt.date, row: dict[str, Any] | None) -> str:
         return "nothing known"
     if row is None or row["coverage"] is None:
         return "nothing observed"
-    return f"no figure, only {percent(row['coverage'])} observed"
+    return f"no figure, only {coverage(row['coverage'])} observed"
 
 
 def _when(at: tuple[int, int]) -> str:

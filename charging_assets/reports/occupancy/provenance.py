@@ -13,6 +13,7 @@ from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 _SEEN = {60: (0.995, 0.996), 120: (0.984, 0.981), 300: (0.965, 0.945), 600: (0.946, 0.907)}
 """By seconds between polls, the shares of AC and of DC events that they see: measured, see `docs/method.md`."""
 
+PRELIMINARY = "PRELIMINARY: the period was not over when this was made, so its figures will change."
 SIMULATED = "SIMULATED: these figures are of a made-up country and of no charging point on earth."
 
 
@@ -53,7 +54,7 @@ class Provenance:
     coverage: float | None
     """O / (O + U) of all that the report is of, 0 to 1; None: nothing was known in the period."""
     unpolled_days: tuple[dt.date, ...]
-    """Days of the period without any poll, sorted."""
+    """Days of the period without any poll that were over, sorted."""
     unbuilt_days: tuple[dt.date, ...]
     """Days that were polled, but whose figures are not made yet, sorted."""
     points: int
@@ -68,13 +69,22 @@ class Provenance:
     """Days that were polled and built, but on which nothing that the report is of was known, sorted."""
     intervals_s: tuple[int, ...] = ()
     """Planned seconds between two polls, as far as they differ within the period, sorted; none: not known."""
+    is_preliminary: bool = False
+    """Whether the period was not over when the report was made."""
+    days_to_come: int = 0
+    """Days of the period that had not begun then."""
     other_versions: tuple[str, ...] = ()
     """Other versions of charging_assets, by which days of the period were made, sorted: their method may be another."""
 
     @property
+    def until(self) -> dt.date:
+        """The last day of the period that has begun."""
+        return self.last - dt.timedelta(days=self.days_to_come)
+
+    @property
     def days(self) -> int:
-        """Days of the period."""
-        return (self.last - self.first).days + 1
+        """Days of the period that have begun."""
+        return (self.until - self.first).days + 1
 
     @property
     def missing_days(self) -> tuple[dt.date, ...]:

@@ -14,7 +14,7 @@ from charging_assets.model.tables.occupancy import LEAST_COVERAGE
 from charging_assets.reports.occupancy.content import Report
 from charging_assets.reports.occupancy.figures import Figure, Kind, day_figures, row_figures, total_figures
 from charging_assets.reports.occupancy.notes import LETTERS, days_of, headline, missing, origin
-from charging_assets.reports.occupancy.provenance import SIMULATED
+from charging_assets.reports.occupancy.provenance import PRELIMINARY, SIMULATED
 
 if TYPE_CHECKING:
     from xlsxwriter.workbook import Workbook
@@ -178,12 +178,13 @@ class _Writer:
         return sheet
 
     def _begin(self, sheet: "Worksheet") -> int:
-        """Title and warning; returns the row below."""
+        """Title and warnings; returns the row below."""
+        said = self._report.provenance
+        warnings = [SIMULATED] * said.is_simulated + [PRELIMINARY] * said.is_preliminary
         sheet.write_string(0, 0, headline(self._report), self._title)
-        if not self._report.provenance.is_simulated:
-            return 2
-        sheet.write_string(1, 0, SIMULATED, self._warning)
-        return 3
+        for row, warning in enumerate(warnings, 1):
+            sheet.write_string(row, 0, warning, self._warning)
+        return 2 + len(warnings)
 
     def _headings(self, sheet: "Worksheet", row: int, texts: Sequence[str]) -> None:
         for column, text in enumerate(texts):
