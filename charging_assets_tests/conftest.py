@@ -4,11 +4,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from charging_assets.lake import Lake
 from charging_assets_tests.sound_lake import make_sound_lake
 from charging_assets_tests.standins.postgres import PostgresStandin
+
+# How long an example takes says nothing of the code where machines are shared.
+hypothesis.settings.register_profile("shared machines", deadline=None)
+hypothesis.settings.load_profile("shared machines")
 
 _CAPTURE = Path(__file__).resolve().parents[2] / "shared/data/chargecloud/SW-Stuttgart_2024-10-23T131609+0200.json"
 _OSM = Path(__file__).resolve().parents[2] / "shared/data/osm"

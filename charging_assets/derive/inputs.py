@@ -103,8 +103,8 @@ def undated_inputs(lake: Lake, name: str, active_days: int, poi_rules: str = "",
         parts.append(f"active_days={active_days}")
     if table(name).info["group"] == "poi":
         parts.append(poi_rules)
-    if name == "kpi_monthly" and (dates := lake.partitions("kpi_daily")):
-        parts.append(f"over={min(last_closed_date(now), month_end(dates[-1]))}")
+    if name == "kpi_monthly":
+        parts.append(f"until={_counted_until(lake, now)}")
     for upstream in made_from(table(name)):
         if upstream == "raw_pois":
             parts.append(lake.pois.fingerprint())
@@ -113,6 +113,15 @@ def undated_inputs(lake: Lake, name: str, active_days: int, poi_rules: str = "",
         infos = (lake.info(upstream, key) for key in keys)
         parts += [f"{upstream} {i.key} {i.inputs} {i.schema_version} {i.code_version}" for i in infos if i]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _counted_until(lake: Lake, now: dt.datetime | None) -> dt.date | None:
+    """The last day that counts in `kpi_monthly`: polled, or over and of the same month as the last that was polled."""
+    for date in reversed(lake.partitions("kpi_daily")):
+        info = lake.info("kpi_daily", date)
+        if info is not None and info.rows:
+            return max(date, min(last_closed_date(now), month_end(date)))
+    return None
 
 
 def stale_undated(lake: Lake, active_days: int, poi_rules: str = "") -> list[str]:

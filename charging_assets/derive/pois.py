@@ -26,7 +26,6 @@ GOOD = ("ok", "empty")
 
 CategoryOf = Callable[[Mapping[str, str]], str | None]
 
-_CORNER_BYTES = 16
 _TOLERANCES = tuple(1e-6 * 2**step for step in range(8))
 """Degrees by which outlines may be off: the first is a tenth of a metre, the last a dozen."""
 _DEGREE_M = 111_320
@@ -174,7 +173,7 @@ def _usable(wkb: pa.Array) -> tuple[np.ndarray[Any, Any], list[str | None]]:
     for row in np.flatnonzero(~shapely.is_valid(shapes) & ~shapely.is_missing(shapes)):
         reasons[row] = f"its shape was mended: {shapely.is_valid_reason(shapes[row])}"
         shapes[row] = shapely.make_valid(shapes[row])
-    for row in np.flatnonzero(shapely.get_num_coordinates(shapes) > MAX_WKB_BYTES // _CORNER_BYTES):
+    for row in np.flatnonzero(_wkb_bytes(shapes) > MAX_WKB_BYTES):
         shapes[row], told = _simplified(shapes[row])
         reasons[row] = f"{reasons[row]}; {told}" if reasons[row] else told
     return shapes, reasons
@@ -188,11 +187,15 @@ def _simplified(shape: shapely.Geometry) -> tuple[shapely.Geometry, str]:
     corners = f"its shape of {shapely.get_num_coordinates(shape):,} corners"
     for of, words in ((shape, ""), (_without_holes(shape), " and lost its holes")):
         for degrees in _TOLERANCES:
-            drawn = shapely.simplify(of, degrees)
+            drawn = shapely.make_valid(shapely.simplify(of, degrees))
             if len(shapely.to_wkb(drawn)) <= MAX_WKB_BYTES:
-                drawn = shapely.make_valid(drawn)
                 return drawn, f"{corners} was simplified by up to {degrees * _DEGREE_M:.2g} m{words}"
     return shape, f"{corners} is too large for Redshift, which takes {MAX_WKB_BYTES:,} bytes"
+
+
+def _wkb_bytes(shapes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """How large each is; 0 where there is none."""
+    return np.array([len(wkb or b"") for wkb in shapely.to_wkb(shapes)], np.int64)
 
 
 def _without_holes(shape: shapely.Geometry) -> shapely.Geometry:

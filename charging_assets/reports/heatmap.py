@@ -66,7 +66,7 @@ def heatmap(profile: pa.Table, note: str) -> str:
 
 def _cell(weekday: int, hour: int, row: Mapping[str, Any], top: float) -> str:
     x, y, share = _LEFT + hour * _CELL, _TOP + weekday * _CELL, row["utilization"]
-    seen = f"{100 * (row['coverage'] or 0):.0f} % observed"
+    seen = f"{int(100 * (row['coverage'] or 0))} % observed"  # not rounded up to what would be enough
     told = seen if share is None else f"{100 * share:.1f} % occupied, {seen}"
     fill = "url(#hatch)" if share is None else shade(share / top)
     number = ""

@@ -413,10 +413,16 @@ def test_a_month_is_made_again_as_its_days_go_by_unpolled_and_not_when_it_is_ove
         time = day_bounds(now)[0]
         return [undated_inputs(built, name, active_days=2, now=time) for name in PERIODS]
 
-    sixth, seventh, later, last = (inputs(dt.date(2024, *date)) for date in ((10, 30), (10, 31), (11, 1), (12, 31)))
-    assert len({sixth[0], seventh[0], later[0]}) == 3
+    ahead, next_morning, sixth, seventh, later, last = (
+        inputs(dt.date(2024, *date)) for date in ((10, 25), (10, 29), (10, 30), (10, 31), (11, 1), (12, 31))
+    )
+    assert ahead == next_morning, "no day went by unpolled"
+    assert len({next_morning[0], sixth[0], seventh[0], later[0]}) == 4
     assert later[0] == last[0]
     assert sixth[1] == last[1], "hours of the week are of what was polled"
+
+    built.write("kpi_daily", dt.date(2024, 12, 30), built.read("kpi_daily", DAYS[0]).slice(0, 0))
+    assert inputs(dt.date(2024, 12, 31))[0] == inputs(dt.date(2025, 1, 9))[0], "a day without rows begins no month"
 
 
 def test_a_day_whose_kpis_are_bad_is_in_no_month(built: Lake, instance: dg.DagsterInstance) -> None:

@@ -274,6 +274,22 @@ def chequered() -> shapely.Geometry:
 _GRID = [number / 1_000 for number in range(30)]
 
 
+def test_what_counts_is_the_size_of_a_shape_and_not_the_number_of_its_corners(lake: Lake) -> None:
+    """Each ring and each part takes room, too."""
+    ringed = coast(2_042, 0.0).difference(shapely.box(8.9999, 47.9999, 9.0001, 48.0001))
+    assert (shapely.get_num_coordinates(ringed), len(shapely.to_wkb(ringed))) == (2_048, 32_785)
+    parts = shapely.union_all(
+        [shapely.box(9 + x, 48 + y, 9.0005 + x, 48.0005 + y) for x in _GRID[:20] for y in _GRID[:20]]
+    )
+    assert shapely.get_num_coordinates(parts) == 2_000
+    put_refresh(lake, "bonn", feature("way/1", ringed, shop="mall"), feature("relation/2", parts, shop="mall"))
+
+    assert len(pois(lake)["way/1"]["geom"]) <= MAX_WKB_BYTES
+    told = {name: reason for name, (reason, _) in rejected(lake).items()}
+    assert told["way/1"].startswith("its shape of 2,048 corners was simplified")
+    assert told["relation/2"].startswith("its shape of 2,000 corners is too large")
+
+
 def test_an_area_of_too_many_holes_loses_them(lake: Lake) -> None:
     whole = shapely.box(8.9, 47.9, 9.1, 48.1)
     put_refresh(lake, "bonn", feature("relation/1", whole.difference(chequered()), shop="mall"))

@@ -134,6 +134,16 @@ def test_only_periods_that_touch_the_dates_are_looked_at(built: Lake) -> None:
     assert changed_figures(built, [LAST + dt.timedelta(days=1)]) == []
 
 
+def test_days_before_the_lake_began_change_what_is_missing_of_later_periods(built: Lake) -> None:
+    made = make_report(built, "city", FIRST - dt.timedelta(days=5), LAST)
+    publish(built, made, NOON)
+    put_days(built, [FIRST - dt.timedelta(days=30)], KOELN, BONN)
+
+    assert changed_figures(built, [FIRST - dt.timedelta(days=29)]) == []
+    changes = changed_figures(built, [FIRST - dt.timedelta(days=30)])
+    assert "Köln, Coverage (%): 100.00 -> 28.57" in map(str, changes)
+
+
 def test_a_report_of_a_period_that_was_not_over_is_expected_to_change(built: Lake) -> None:
     made = make_report(built, "city", FIRST, LAST)
     publish(built, made, day_bounds(LAST)[1] - dt.timedelta(seconds=1))

@@ -12,7 +12,7 @@ import pytest
 
 from charging_assets import __version__
 from charging_assets.calendar import day_bounds
-from charging_assets.lake import Kind, Lake, Question
+from charging_assets.lake import Kind, Lake, LakeError, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.occupancy import METHOD_VERSION
 from charging_assets.reports.occupancy.content import By, Report, UnknownName, make_report
@@ -211,6 +211,23 @@ def test_days_to_come_are_not_missing_and_a_period_that_goes_on_is_preliminary(l
         (7, 5, False, 2 / 7),
         (7, 5, False, 2 / 7),
     ]
+
+
+def test_days_on_which_feeds_were_silent_are_known_and_not_observed(lake: Lake) -> None:
+    put_days(lake, WEEK[:5], HALL)
+    put_days(lake, WEEK[5:6], replace(HALL, observed=0.0))
+    made = report(lake)
+
+    assert (made.provenance.days_observed, made.provenance.missing_days) == (5, (LAST,))
+    assert ", on 5 of 7 days; figures are of the points observed" in made.provenance.observed
+
+
+def test_a_damaged_file_is_named(week: Lake) -> None:
+    path = Path(week.location("kpi_daily", WEEK[2]))
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(LakeError, match=f"The file tables/kpi_daily/{path.name} of the lake cannot be read"):
+        report(week)
 
 
 def test_a_day_that_was_polled_but_not_built_is_told_from_one_without_polls(lake: Lake) -> None:

@@ -309,7 +309,7 @@ def test_plots_and_tables_are_told_to_those_who_cannot_see_them() -> None:
     assert {name for names in labelled for name in names} <= set(ids)
     assert len(page.having("caption")) == len(page.tables)
     assert {attributes.get("scope") for attributes in page.having("th")} == {"row", "col"}
-    assert "Days without a figure, since too little was observed: 1 of 28." in page.text
+    assert "Days without a figure, since nobody polled or too little was observed: 1 of 28." in page.text
 
 
 def test_the_same_report_gives_the_same_bytes() -> None:

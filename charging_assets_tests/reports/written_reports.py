@@ -81,7 +81,8 @@ def write_report(
     total = _together(cells) if cells else _nothing()
     told = Provenance(
         *("R-0123456789ab", first, last, total["coverage"], unpolled, tuple(unbuilt)),
-        *(total["points"], total["points_observed"], "1", "0.1.0", tuple(sources), is_simulated),
+        *(total["days_observed"], total["points"], total["points_observed"], "1", "0.1.0", tuple(sources)),
+        is_simulated=is_simulated,
         intervals_s=tuple(intervals_s),
     )
     return Report(
@@ -172,8 +173,8 @@ def _grouped(cells: Sequence[dict[str, Any]], key: str) -> pa.Table:
 
 
 def _days(cells: Sequence[dict[str, Any]]) -> dict[str, int]:
-    known = {cell["query_date"]: cell["points_observed"] > 0 for cell in cells}
-    return {"days": len(known), "days_observed": sum(known.values())}
+    known = {cell["query_date"] for cell in cells}
+    return {"days": len(known), "days_observed": len({c["query_date"] for c in cells if c["points_observed"]})}
 
 
 def _together(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -79,12 +79,18 @@ def changed_figures(lake: Lake, dates: Collection[dt.date]) -> list[Change]:
         LakeError: the lake cannot be read.
     """
     newest: Mapping[Question, PublishedReport] = {report.question: report for report in lake.reports.published()}
+    first_of_lake = lake.partitions("kpi_daily")[:1]
     return [
         change
         for question, report in newest.items()
-        if not report.is_preliminary and any(question.first <= date <= question.last for date in dates)
+        if not report.is_preliminary and any(_touches(question, date, first_of_lake) for date in dates)
         for change in _changes(report, lake.reports.read(report), rows_of(lake, question))
     ]
+
+
+def _touches(question: Question, date: dt.date, first_of_lake: Sequence[dt.date]) -> bool:
+    """Whether figures can be others since `date` was built: days without polls are missing from the lake's first on."""
+    return date <= question.last and (date >= question.first or date in first_of_lake)
 
 
 def _changes(published: PublishedReport, before: pa.Table, after: pa.Table) -> list[Change]:

@@ -109,7 +109,7 @@ def make_report(
         LakeError: the lake cannot be read.
         ValueError: `city` is given, but the report is not by station.
     """
-    question = Question(by, first, last, only, city)
+    question, now = Question(by, first, last, only, city), now or utc_now()
     _require_sound(question)
     wanted, whole, powers = _wanted(question), _whole(question), _powers(question)
     with opened_period(lake, first, last, (wanted, whole, powers), now) as period, ThreadPoolExecutor() as pool:
@@ -123,7 +123,7 @@ def make_report(
         total = _total(rows if wanted == whole else period.kpis(whole))
         daily = period.daily(whole).select(["query_date", *KPIS])
         known = set(daily["query_date"].to_pylist())
-        said = _provenance(lake, question, total, known, feeds.result(), versions.result(), now or utc_now())
+        said = _provenance(lake, question, total, known, feeds.result(), versions.result(), now)
         report = Report(
             by=by,
             first=first,
@@ -270,6 +270,7 @@ def _provenance(
         unpolled_days=tuple(sorted(date for date in period - polled if date <= over)),
         unbuilt_days=tuple(sorted(period & polled - built)),
         unknown_days=tuple(sorted((period & built).difference(known))),
+        days_observed=total["days_observed"],
         points=total["points"],
         points_observed=total["points_observed"],
         method_version=METHOD_VERSION,

@@ -53,7 +53,8 @@ def findings(report: Report) -> list[str]:
         known = report.total["points"]
         of_known = f" of the {counted(known, 'charging point', 'charging points')} known" if known else ""
         return [f"Nothing was observed{of_known} in this period, so there are no figures."]
-    told = (_use, _free, _hours, _weekends, _trend, _places, _hardly_used, _faults, _unobserved)
+    by_time = () if report.total["utilization"] is None else (_hours, _weekends, _trend)
+    told = (_use, _free, *by_time, _places, _hardly_used, _faults, _unobserved)
     return [sentence for sentence in (tell(report) for tell in told) if sentence]
 
 
@@ -80,9 +81,10 @@ def _use(report: Report) -> str:
 
 def _on_days(report: Report, said: str) -> str:
     """As a sentence, which says of how many days it is where some have no figures."""
-    if not report.provenance.missing_days:
+    observed, days_in_all = report.provenance.days_observed, report.provenance.days
+    if observed == days_in_all:
         return said[0].upper() + said[1:]
-    return f"On the {_days_with_figures(report):,} of {report.provenance.days:,} days observed, {said}"
+    return f"On the {observed:,} of {days_in_all:,} days observed, {said}"
 
 
 def _free(report: Report) -> str | None:
@@ -104,7 +106,11 @@ def _hours(report: Report) -> str | None:
         observed = occupied + row["free_s_sum"] + row["fault_s_sum"]
         if observed and observed / (observed + unknown) >= LEAST_COVERAGE:
             shares[row["hour_local"]] = occupied / observed
-    if len(shares) < _LEAST_HOURS or _observed(report.total) < _LEAST_POINT_DAYS * 86_400:
+    if (
+        report.total["utilization"] is None
+        or len(shares) < _LEAST_HOURS
+        or _observed(report.total) < _LEAST_POINT_DAYS * 86_400
+    ):
         return None
     most, least = (choose(shares.values()) for choose in (max, min))
     busiest, quietest = (
@@ -224,14 +230,14 @@ def _full(report: Report) -> str | None:
     if not often:
         return f"No station{among} had all working points occupied at {limit} of its polls or more."
     at, candidates = ("1 station", "a candidate") if len(often) == 1 else (f"{len(often):,} stations", "candidates")
-    more = f", {candidates} for more points" if _days_with_figures(report) >= _LEAST_DAYS_TO_JUDGE else ""
+    more = f", {candidates} for more points" if report.provenance.days_observed >= _LEAST_DAYS_TO_JUDGE else ""
     names = _names(report, often, "full_share")
     return f"At {at}{among} all working points were occupied at {limit} of the polls or more{more}: {names}."
 
 
 def _hardly_used(report: Report) -> str | None:
     """Of things in order for most of the time: one that is broken is not unused."""
-    if report.by != "station" or _days_with_figures(report) < _LEAST_DAYS_TO_JUDGE:
+    if report.by != "station" or report.provenance.days_observed < _LEAST_DAYS_TO_JUDGE:
         return None
     ranked = [row for row in rows_seen(report) if None not in (row["utilization_available"], row["availability"])]
     hardly = sorted(
@@ -274,7 +280,7 @@ def _faults(report: Report) -> str | None:
 
 def rows_seen(report: Report) -> list[Row]:
     """Those observed for half of the time at least: a station of yesterday is not ranked against those of a month."""
-    least = _LEAST_SEEN * 86_400 * _days_with_figures(report)
+    least = _LEAST_SEEN * 86_400 * report.provenance.days_observed
     rows = report.rows.to_pylist()
     return [row for row in rows if row["points_observed"] and _observed(row) >= least * row["points_observed"]]
 
@@ -303,10 +309,6 @@ def _names(report: Report, rows: Sequence[Row], figure: str, *, is_inverse: bool
 
 
 # -- days ------------------------------------------------------------------------------------------------------------
-
-
-def _days_with_figures(report: Report) -> int:
-    return report.provenance.days - len(report.provenance.missing_days)
 
 
 def _days_shown(report: Report) -> list[Row]:

@@ -120,11 +120,10 @@ def _about(report: Report) -> str:
     said = report.provenance
     if report.is_empty:
         return f"Report {said.report_id}"
-    days = f", on {said.days - len(said.missing_days):,} of {said.days:,} days" if said.missing_days else ""
     station = f" · station {report.only}" if report.by == "station" and report.only else ""
     return (
         f"Report {said.report_id}{station} · figures are of what was observed: {said.points_observed:,} of the "
-        f"{wording.counted(said.points, 'point', 'points')} known{days}"
+        f"{wording.counted(said.points, 'point', 'points')} known{said.on_days}"
     )
 
 

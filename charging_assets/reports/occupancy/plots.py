@@ -90,8 +90,8 @@ def daily_plot(report: Report) -> Plot:
         parts.append(_text(f"{(index + 0.5) * width:.3f}%", _BARS + 20, text, "middle"))
     seen = f"between {percent(min(shown))} and {percent(max(shown))}" if shown else "not known on any day"
     text = (
-        f"Utilization per day, {period(report.first, report.last)}: {seen}. Days without a figure, since too little "
-        f"was observed: {len(dates) - len(shown)} of {len(dates)}."
+        f"Utilization per day, {period(report.first, report.last)}: {seen}. Days without a figure, since nobody "
+        f"polled or too little was observed: {len(dates) - len(shown)} of {len(dates)}."
     )
     return Plot("".join(parts), _BARS + _LABELS, text, top, not shown, len(shown) < len(dates))
 

@@ -57,6 +57,8 @@ class Provenance:
     """Days of the period without any poll that were over, sorted."""
     unbuilt_days: tuple[dt.date, ...]
     """Days that were polled, but whose figures are not made yet, sorted."""
+    days_observed: int
+    """Days of the period of which something was observed."""
     points: int
     points_observed: int
     method_version: str
@@ -96,12 +98,10 @@ class Provenance:
         """How much of it all was observed, in words."""
         if self.coverage is None:
             return "nothing is known of this period: no figure is shown"
-        missing = len(self.missing_days)
-        of_time = f"{100 * to_be_shown(self.coverage):.1f} % of their time"
-        on_days = f", on {self.days - missing:,} of {self.days:,} days" if missing else ""
+        of_time = f"{100 * to_be_shown(self.coverage):.1f} % of their time{self.on_days}"
         return (
-            f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}{on_days}; figures "
-            f"are of the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
+            f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}; figures are of "
+            f"the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
         )
 
     @property
@@ -113,8 +113,13 @@ class Provenance:
         others = ", ".join(version or "(unknown)" for version in self.other_versions)
         return (
             f"{made_by}, but days of the period were made by {others}, whose method may be another: `charging-assets "
-            "build` makes days again"
+            f"build --from {self.first} --to {self.until}` makes them again"
         )
+
+    @property
+    def on_days(self) -> str:
+        """On how many days something was observed, where that is not on all."""
+        return "" if self.days_observed == self.days else f", on {self.days_observed:,} of {self.days:,} days"
 
     @property
     def polled(self) -> str:

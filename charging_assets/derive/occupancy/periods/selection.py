@@ -61,9 +61,9 @@ class Selection:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether its days fit into memory however large the lake is: they are few, or of one place."""
+        """Whether its days fit into memory however large the lake is: they are few, or of a city."""
         is_of_many = self.is_of_points or self.scope in ("point", "station")
-        return not is_of_many or (self.scope_ids, self.cities, self.operators) != (None, None, None)
+        return not is_of_many or (self.scope_ids, self.cities) != (None, None)
 
     @property
     def column(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from charging_assets.lake import Lake
+from charging_assets.lake import Lake, LakeError
 from charging_assets.model.arrow import arrow_schema
 
 if TYPE_CHECKING:
@@ -36,9 +36,20 @@ def connected(lake: Lake, *names: str) -> "Iterator[Connection]":
             },
         ) as connection,
     ):
-        for name in names:
-            _create_view(connection, name, paths[name])
-        yield connection
+        try:
+            for name in names:
+                _create_view(connection, name, paths[name])
+            yield connection
+        except duckdb.Error as error:
+            _require_readable(lake, names)
+            raise LakeError(f"Tables cannot be summed up: {error}") from error
+
+
+def _require_readable(lake: Lake, names: Sequence[str]) -> None:
+    """Raise with the file that is damaged, if one is: DuckDB knows of descriptors only."""
+    for name in names:
+        for date in lake.partitions(name):
+            lake.read(name, date)
 
 
 def _create_view(connection: "Connection", name: str, paths: Sequence[str]) -> None:
