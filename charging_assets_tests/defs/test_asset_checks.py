@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log import SqlEventLogStorage
 
 from charging_assets.defs.checks import GROUPS, build_checks, require_passed
 from charging_assets.defs.partitions import DAILY
@@ -251,6 +252,23 @@ def test_a_bad_partition_is_refused_in_later_runs_until_it_passes(sound: Lake, i
     mend()
     run(graph(sound), "day", instance, partition_key=DAY.isoformat())
     require_passed(instance, FLATTENED, KEYS)
+
+
+def test_a_bad_partition_is_refused_whatever_keeps_the_events(sound: Lake, tmp_path: Path) -> None:
+    wrapped = {
+        "module_name": "dagster._core.storage.sqlite_storage",
+        "class_name": "DagsterSqliteStorage",
+        "config_yaml": f"base_dir: {tmp_path}",
+    }
+    storage = {"module": "dagster._core.storage.legacy_storage", "class": "LegacyEventLogStorage", "config": wrapped}
+    spoil(sound)
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"event_log_storage": storage}) as instance:
+        assert not isinstance(instance.event_log_storage, SqlEventLogStorage)
+        run(graph(sound), "day", instance, partition_key=DAY.isoformat())
+
+        with pytest.raises(dg.Failure, match=f"status_chargingpoints {DAY}, keys"):
+            require_passed(instance, FLATTENED, KEYS)
+        require_passed(instance, FLATTENED, [KEYS[0], KEYS[2]])
 
 
 def test_what_was_never_judged_may_be_read(instance: dg.DagsterInstance) -> None:
