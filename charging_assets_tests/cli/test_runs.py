@@ -1,10 +1,12 @@
 import datetime as dt
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,63 @@ from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
 
 DAYS = [dt.date(2024, 10, day) for day in (21, 22, 23, 24)]
+SPAN = ("--from", "2024-10-21", "--to", "2024-10-24")
+
+
+def set_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings of an installation in a folder, on its lake."""
+    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(folder / "home"))
+    monkeypatch.setenv("CHARGING_ASSETS_LAKE", str(folder / "lake"))
+    monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "koeln,bonn")
+    monkeypatch.setenv("DAGSTER_HOME", "")  # as good as unset, and put back after the test
+    return folder / "home"
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The settings of an installation in `tmp_path`, on the lake of the fixture `lake`."""
-    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("CHARGING_ASSETS_LAKE", str(tmp_path / "lake"))
-    monkeypatch.setenv("CHARGING_ASSETS_FEEDS", "koeln,bonn")
-    monkeypatch.setenv("DAGSTER_HOME", "")  # as good as unset, and put back after the test
-    return tmp_path / "home"
+    return set_up(tmp_path, monkeypatch)
+
+
+@dataclass(frozen=True)
+class Built:
+    """An installation in a folder that has built something, and what that said."""
+
+    folder: Path
+    result: Result
+
+
+def built(folder: Path, days: Sequence[dt.date], *arguments: str) -> Built:
+    """Build days of two points; the first has three polls, and each other one more than the one before."""
+    with pytest.MonkeyPatch.context() as patch:
+        lake = Lake(str(folder / "lake"), set_up(folder, patch))
+        for polls, day in enumerate(days, start=3):
+            make_raw_day(lake, day, polls=polls, points=2)
+        return Built(folder, run(build, *arguments))
+
+
+@pytest.fixture(scope="module")
+def first_built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(tmp_path_factory.mktemp("one"), DAYS[:1], "--date", "2024-10-21")
+
+
+@pytest.fixture(scope="module")
+def first_four_built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return built(tmp_path_factory.mktemp("four"), DAYS, *SPAN)
+
+
+@pytest.fixture
+def one_built(first_built: Built, tmp_path: Path) -> Result:
+    """The test's installation has built one date: what that said."""
+    shutil.copytree(first_built.folder, tmp_path, dirs_exist_ok=True)
+    return first_built.result
+
+
+@pytest.fixture
+def four_built(first_four_built: Built, tmp_path: Path) -> Result:
+    """The test's installation has built four dates in one go: what that said."""
+    shutil.copytree(first_four_built.folder, tmp_path, dirs_exist_ok=True)
+    return first_four_built.result
 
 
 def run(command: Any, *arguments: str) -> Result:
@@ -53,30 +102,35 @@ def runs(home: Path) -> list[tuple[str, str]]:
         return [(run.job_name, run.status.value) for run in instance.get_runs()]
 
 
-def test_build_gives_the_tables_of_a_date_and_the_ui_sees_them(lake: Lake, home: Path) -> None:
-    make_raw_day(lake, DAYS[0], polls=3, points=2)
-
-    result = run(build, "--date", "2024-10-21")
-
-    assert result.exit_code == 0
-    assert re.search(r"^status_chargingpoints +6 +[\d,]+$", result.stdout, re.MULTILINE)
-    assert re.search(r"^poll_log +3 +[\d,]+$", result.stdout, re.MULTILINE)
-    assert re.search(r"^built: 2024-10-21 in \d+\.\d s$", result.stdout, re.MULTILINE)
+def test_build_gives_the_tables_of_a_date_and_the_ui_sees_them(one_built: Result, lake: Lake, home: Path) -> None:
+    assert one_built.exit_code == 0
+    assert re.search(r"^status_chargingpoints +6 +[\d,]+$", one_built.stdout, re.MULTILINE)
+    assert re.search(r"^poll_log +3 +[\d,]+$", one_built.stdout, re.MULTILINE)
+    assert re.search(r"^built: 2024-10-21 in \d+\.\d s$", one_built.stdout, re.MULTILINE)
     assert lake.read("status_chargingpoints", DAYS[0]).num_rows == 6
     assert {table: materialized(home, table) for table in TABLES} == {name: {"2024-10-21"} for name in TABLES}
     assert runs(home) == [("refresh_dimensions", "SUCCESS"), ("build_query_date", "SUCCESS")]
 
 
-def test_build_takes_several_dates_in_one_run(lake: Lake, home: Path) -> None:
-    for polls, day in enumerate(DAYS, start=1):
-        make_raw_day(lake, day, polls=polls, points=1)
-
-    result = run(build, "--from", "2024-10-21", "--to", "2024-10-24")
-
-    assert "built: 2024-10-21 to 2024-10-24 in " in result.stdout
-    assert [lake.read("poll_log", day).num_rows for day in DAYS] == [1, 2, 3, 4]
+def test_build_takes_several_dates_in_one_run(four_built: Result, lake: Lake, home: Path) -> None:
+    assert "built: 2024-10-21 to 2024-10-24 in " in four_built.stdout
+    assert [lake.read("poll_log", day).num_rows for day in DAYS] == [3, 4, 5, 6]
     assert materialized(home, "poll_log") == {day.isoformat() for day in DAYS}
     assert len(runs(home)) == 2  # of the dated tables, and of the others
+
+
+@pytest.mark.usefixtures("four_built")
+def test_build_leaves_unchanged_dates_alone_and_derives_again_what_looks_at_changed_ones(lake: Lake) -> None:
+    make_raw_poll(lake, dt.datetime(2024, 10, 23, 12, tzinfo=dt.UTC), {"koeln": city(2, name="koeln")})
+    flattened = {day: lake.info("poll_log", day) for day in DAYS}
+
+    result = run(build, *SPAN)
+
+    assert "unchanged: 2024-10-21\n" in result.stdout
+    assert "derived again: 2024-10-22, 2024-10-24\nbuilt: 2024-10-23 in " in result.stdout
+    assert lake.read("poll_log", DAYS[2]).num_rows == 6
+    assert [day for day in DAYS if lake.info("poll_log", day) != flattened[day]] == [DAYS[2]]
+    assert run(build, *SPAN).stdout == "unchanged: 2024-10-21 to 2024-10-24\n"
 
 
 def test_build_without_dates_builds_today(lake: Lake, home: Path) -> None:
@@ -88,39 +142,16 @@ def test_build_without_dates_builds_today(lake: Lake, home: Path) -> None:
     assert materialized(home, "poll_log") == {today().isoformat()}
 
 
-def test_build_leaves_unchanged_dates_alone_and_derives_again_what_looks_at_changed_ones(
-    lake: Lake, home: Path
-) -> None:
-    for day in DAYS:
-        make_raw_day(lake, day)
-    span = ("--from", "2024-10-21", "--to", "2024-10-24")
-    run(build, *span)
-    make_raw_poll(lake, dt.datetime(2024, 10, 23, 12, tzinfo=dt.UTC), {"koeln": city(2, name="koeln")})
-    flattened = {day: lake.info("poll_log", day) for day in DAYS}
-
-    result = run(build, *span)
-
-    assert "unchanged: 2024-10-21\n" in result.stdout
-    assert "derived again: 2024-10-22, 2024-10-24\nbuilt: 2024-10-23 in " in result.stdout
-    assert lake.read("poll_log", DAYS[2]).num_rows == 4
-    assert [day for day in DAYS if lake.info("poll_log", day) != flattened[day]] == [DAYS[2]]
-    assert run(build, *span).stdout == "unchanged: 2024-10-21 to 2024-10-24\n"
-
-
-def test_build_starts_no_run_when_nothing_changed(lake: Lake, home: Path) -> None:
-    make_raw_day(lake, DAYS[0])
-    run(build, "--date", "2024-10-21")
-
+@pytest.mark.usefixtures("one_built")
+def test_build_starts_no_run_when_nothing_changed(home: Path) -> None:
     result = run(build, "--date", "2024-10-21")
 
     assert (result.exit_code, result.stdout) == (0, "unchanged: 2024-10-21\n")
     assert len(runs(home)) == 2  # of the dated tables, and of the others
 
 
-def test_build_force_builds_unchanged_dates_too(lake: Lake, home: Path) -> None:
-    make_raw_day(lake, DAYS[0])
-    run(build, "--date", "2024-10-21")
-
+@pytest.mark.usefixtures("one_built")
+def test_build_force_builds_unchanged_dates_too(home: Path) -> None:
     result = run(build, "--date", "2024-10-21", "--force")
 
     assert "built: 2024-10-21 in " in result.stdout
@@ -270,9 +301,8 @@ def test_a_lake_that_cannot_be_written_is_an_error_in_a_sentence(
     assert "CHARGING_ASSETS_LAKE" in done.stderr
 
 
+@pytest.mark.usefixtures("one_built")
 def test_build_mends_a_date_that_a_check_found_bad_though_its_inputs_are_the_same(lake: Lake, home: Path) -> None:
-    make_raw_day(lake, DAYS[0])
-    run(build, "--date", "2024-10-21")
     lose_a_row(lake, "status_chargingpoints", DAYS[0])
     damaged = run(build, "--date", "2024-10-21")  # nobody has judged it yet
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
@@ -286,11 +316,10 @@ def test_build_mends_a_date_that_a_check_found_bad_though_its_inputs_are_the_sam
     assert run(build, "--date", "2024-10-21").stdout == "unchanged: 2024-10-21\n"
 
 
+@pytest.mark.usefixtures("one_built")
 def test_build_makes_undated_tables_that_are_missing_or_made_with_other_settings(
     lake: Lake, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_raw_day(lake, DAYS[0])
-    run(build, "--date", "2024-10-21")
     Path(lake.location("charging_station", None)).unlink()
 
     again = run(build, "--date", "2024-10-21")

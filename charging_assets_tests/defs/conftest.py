@@ -8,6 +8,13 @@ import pytest
 
 from charging_assets.definitions import build_definitions
 from charging_assets.defs.resources import ChargecloudResource, LakeResource
+from charging_assets_tests.cheap_dagster import cheap_dagster
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagster() -> Iterator[None]:
+    with cheap_dagster():
+        yield
 
 
 @pytest.fixture

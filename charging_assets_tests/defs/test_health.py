@@ -1,10 +1,14 @@
 """The health of feeds in the graph: which days are read, and what a bad one among them stops."""
 
 import datetime as dt
+import shutil
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from charging_assets.definitions import build_definitions
+from charging_assets.defs.resources import LakeResource
 from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Lake, PartitionInfo
 from charging_assets_tests.chargecloud_answers import city
@@ -31,11 +35,22 @@ def infos(lake: Lake) -> dict[dt.date, PartitionInfo | None]:
     return {day: lake.info("feed_health", day) for day in DAYS}
 
 
-@pytest.fixture
-def built(graph: dg.Definitions, lake: Lake, instance: dg.DagsterInstance) -> Lake:
+@pytest.fixture(scope="module")
+def built_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All days, built in one run."""
+    folder = tmp_path_factory.mktemp("built")
+    lake = LakeResource(uri=str(folder / "lake"), home=str(folder / "home"))
     for day in DAYS:
-        make_raw_day(lake, day, polls=2)
-    assert build(graph, instance, *DAYS).success
+        make_raw_day(lake.open(), day, polls=2)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert build(build_definitions({"lake": lake}), instance, *DAYS).success
+    return folder
+
+
+@pytest.fixture
+def built(built_folder: Path, lake: Lake, tmp_path: Path) -> Lake:
+    """The test's lake, with all days."""
+    shutil.copytree(built_folder, tmp_path, dirs_exist_ok=True)
     return lake
 
 

@@ -98,7 +98,7 @@ def test_a_collector_killed_at_a_failpoint_loses_and_repeats_nothing(any_lake: L
 def test_collectors_killed_at_random_moments_lose_and_repeat_nothing(any_lake: Lake, tmp_path: Path) -> None:
     on_s3 = any_lake.uri.startswith("s3://")
     left_behind = kill_at_random(
-        any_lake, tmp_path / "home", rounds=10 if on_s3 else 100, longest_s=0.6 if on_s3 else 0.12
+        any_lake, tmp_path / "home", rounds=10 if on_s3 else 40, longest_s=0.6 if on_s3 else 0.12
     )
     assert left_behind or on_s3, "no collector was killed between receiving and publishing"
 

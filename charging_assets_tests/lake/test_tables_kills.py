@@ -51,9 +51,20 @@ def test_a_writer_killed_while_publishing_leaves_the_old_or_the_new_partition(
 def test_writers_killed_at_random_moments_leave_whole_partitions_and_no_pile_of_files(
     any_lake: Lake, tmp_path: Path
 ) -> None:
-    home = tmp_path / "home"
-    is_local = not any_lake.uri.startswith("s3://")
-    rounds, longest_s = (200, 0.03) if is_local else (25, 0.1)
+    kill_at_random(any_lake, tmp_path / "home", times=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_thousands_of_killed_writers_leave_whole_partitions_and_no_pile_of_files(
+    any_lake: Lake, tmp_path: Path
+) -> None:
+    kill_at_random(any_lake, tmp_path / "home", times=25)
+
+
+def kill_at_random(any_lake: Lake, home: Path, *, times: int) -> None:
+    """Kill some dozen writers one after the other, or so many times more, and check what is there."""
+    rounds, longest_s = (25 * times, 0.1) if any_lake.uri.startswith("s3://") else (80 * times, 0.03)
     moments = random.Random(20241023)
     any_lake.write(TABLE, DAY, version(0))
     seen = 0

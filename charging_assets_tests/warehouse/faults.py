@@ -84,7 +84,7 @@ class FaultCases:
 
     lost_connections: ClassVar[int]
     """With so many connections lost a load gives up."""
-    rounds: ClassVar[int]
+    rounds: ClassVar[int] = 30
     """How often a loader is killed at a random moment."""
     longest_life_s: ClassVar[float]
     """In which it can load a few times."""
@@ -120,11 +120,19 @@ class FaultCases:
                 assert version_in(served, old, new) is new
 
     def test_a_loader_killed_at_random_moments_leaves_whole_versions(self, served: ProxiedHarness) -> None:
+        self._kill_at_random(served, self.rounds)
+
+    @pytest.mark.soak
+    @pytest.mark.timeout(3600)
+    def test_hundreds_of_killed_loaders_leave_whole_versions(self, served: ProxiedHarness) -> None:
+        self._kill_at_random(served, 20 * self.rounds)
+
+    def _kill_at_random(self, served: ProxiedHarness, rounds: int) -> None:
         versions = make_version(served, "ODD", 61), make_version(served, "EVEN", 50)
         moments = random.Random(20241023)
         seen = []
         with Nursery(served.recipe()) as nursery:
-            for number in range(self.rounds):
+            for number in range(rounds):
                 first = versions[number % 2], versions[1 - number % 2]
                 life = life_of(served, *first, times=None, seconds=moments.uniform(0.002, self.longest_life_s))
                 assert nursery.live(life) == [TIMED_OUT]
@@ -132,7 +140,7 @@ class FaultCases:
         assert set(seen) == set(versions)
         # A process loads its first version and lives on: many died while they replaced that, some after they had.
         kept = sum(version is versions[number % 2] for number, version in enumerate(seen))
-        assert 0 < kept < self.rounds
+        assert 0 < kept < rounds
         for version in versions:
             load(version.lake, served.warehouse, TABLE, DAY)
             assert version_in(served, *versions) is version

@@ -213,6 +213,20 @@ class ProxiedHarness(ServedHarness):
         """How another process makes this warehouse, as that user."""
         raise NotImplementedError
 
+    def make_schema(self) -> None:
+        """What `ensure_schema` makes; the first of its kind on a server is what all others are copied from."""
+        first = f"first_{self.recipe()['kind']}"
+        if self._postgres.execute("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{first}'"):
+            self.close()
+            self._copy_database(first, self.database)
+        else:
+            self.warehouse.ensure_schema()
+            self._copy_database(self.database, first)
+        self.proxy.statements.clear()
+
+    def _copy_database(self, of: str, name: str) -> None:
+        self._postgres.execute("postgres", f"CREATE DATABASE {name} TEMPLATE {of}")
+
     def new_warehouse(self, metadata: MetaData = METADATA, user: str | None = None) -> Warehouse:
         """See `ServedHarness`."""
         return warehouse_of_recipe(self.recipe(user or "postgres"), metadata)
@@ -363,9 +377,10 @@ def warehouse_of_recipe(recipe: Recipe, metadata: MetaData = METADATA) -> Wareho
 
 def with_schema(empty: _Served) -> _Served:
     """The same, now with its schema."""
-    empty.warehouse.ensure_schema()
     if isinstance(empty, ProxiedHarness):
-        empty.proxy.statements.clear()
+        empty.make_schema()
+    else:
+        empty.warehouse.ensure_schema()
     return empty
 
 

@@ -17,7 +17,6 @@ from charging_assets_tests.warehouse.harness import PostgresHarness, ProxiedHarn
 
 class TestPostgres(FaultCases):
     lost_connections = 4
-    rounds = 100
     longest_life_s = 0.15
 
     @pytest.fixture

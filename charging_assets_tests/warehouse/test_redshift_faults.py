@@ -13,7 +13,6 @@ from charging_assets_tests.warehouse.loading import REFUSED, Nursery
 
 class TestRedshift(FaultCases):
     lost_connections = 3
-    rounds = 100
     longest_life_s = 0.5
 
     @pytest.fixture
