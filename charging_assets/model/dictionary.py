@@ -8,6 +8,7 @@ from sqlalchemy.dialects import postgresql
 
 from charging_assets.model.tables import METADATA, SCHEMA_VERSION, is_dated, key_of, made_from
 
+_POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 _HEAD = f"""# Data dictionary
 
 Generated from `charging_assets/model/tables.py` (schema version {SCHEMA_VERSION}) by `make docs`; a test fails when it
@@ -24,7 +25,7 @@ def type_name(column: Column[Any]) -> str:
     """PostgreSQL's name of a column's type, e.g. `varchar`, `timestamptz`."""
     if isinstance(column.type, DateTime):
         return "timestamptz"
-    return str(column.type.compile(dialect=postgresql.dialect())).lower()  # type: ignore[no-untyped-call]
+    return str(column.type.compile(dialect=_POSTGRESQL)).lower()
 
 
 def _section(table: Table) -> str:

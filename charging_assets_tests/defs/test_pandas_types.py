@@ -8,7 +8,7 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charging_assets.defs.io_managers import LakeIOManager
@@ -45,7 +45,6 @@ def _rows(name: str) -> st.SearchStrategy[pa.Table]:
     return st.lists(st.fixed_dictionaries(row), max_size=4).map(lambda rows: pa.Table.from_pylist(rows, schema=schema))
 
 
-@settings(deadline=None)
 @given(st.sampled_from(TABLES).flatmap(lambda name: st.tuples(st.just(name), _rows(name))))
 def test_nothing_is_lost_on_the_way_to_pandas_and_back(made: tuple[str, pa.Table]) -> None:
     name, rows = made

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charging_assets.calendar import BERLIN, day_bounds, query_date_of
@@ -86,7 +86,6 @@ def test_new_year_lies_in_the_last_week_of_the_year_before() -> None:
     }
 
 
-@settings(deadline=None)
 @given(st.datetimes(dt.datetime(2018, 1, 1), dt.datetime(2037, 1, 1), timezones=st.just(dt.UTC)))  # noqa: DTZ001
 def test_every_part_is_what_the_clock_and_the_calendar_on_the_wall_say(time: dt.datetime) -> None:
     time = time.replace(microsecond=0)

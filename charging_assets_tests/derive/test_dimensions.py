@@ -150,7 +150,7 @@ def told_in_order(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pa.Tabl
     return dimensions(lake, active_days=2)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.permutations(sorted(_story())), st.integers(0, 8))
 def test_the_order_of_building_does_not_matter(
     told_in_order: dict[str, pa.Table], order: Sequence[dt.date], pause: int
@@ -414,7 +414,7 @@ def _by_the_rules(runs: Mapping[int, list[Run]], active_days: int) -> dict[str, 
     return {"charging_station": stations, "charging_station_history": history}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(_SIGHT, max_size=25), st.integers(1, 3))
 @example([(1, "koeln", "7", 0, 1, "A"), (1, "bonn", "07", 0, 1, "B"), (2, "koeln", "7", 0, 1, "B")], 1)
 def test_any_observations_give_what_the_rules_say(

@@ -265,7 +265,7 @@ def test_the_same_days_give_the_same_tables_in_whatever_order_they_are_made(lake
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_spans_lie_within_their_day_and_do_not_overlap(tmp_path: Path, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 10_000), label="seed"))
     points = data.draw(st.integers(1, 12), label="points")

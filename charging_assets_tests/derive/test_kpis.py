@@ -467,7 +467,7 @@ def worlds(draw: st.DrawFn, letters: str = "FFOOXG..", stations: Sequence[int | 
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_no_kpi_is_outside_its_range_or_nan_whatever_was_seen(world: World) -> None:
     made = world.table()
@@ -486,7 +486,7 @@ def test_no_kpi_is_outside_its_range_or_nan_whatever_was_seen(world: World) -> N
     assert {scope for scope, _ in order} <= set(SCOPES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_the_seconds_of_a_scope_are_its_points_times_the_length_of_the_day(world: World) -> None:
     day = world.day()
@@ -505,7 +505,7 @@ SUMS = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds(stations=(1, 2, 3, 4)))
 def test_points_stations_cities_and_feeds_have_the_same_sums(world: World) -> None:
     rows = world.rows()
@@ -522,7 +522,7 @@ def test_points_stations_cities_and_feeds_have_the_same_sums(world: World) -> No
         assert total["station"] == pytest.approx(total["city"]), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds(letters="FOX", stations=(1, 2, 3)))
 def test_the_utilization_of_a_city_is_the_mean_of_its_points_weighted_by_observed_time(world: World) -> None:
     rows = world.rows()
@@ -536,7 +536,7 @@ def test_the_utilization_of_a_city_is_the_mean_of_its_points_weighted_by_observe
             assert row[name] == pytest.approx(mean), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_polls_are_counted_as_one_would_count_them_one_by_one(world: World) -> None:
     at = world.stations
@@ -565,7 +565,7 @@ def test_polls_are_counted_as_one_would_count_them_one_by_one(world: World) -> N
         assert picked(rows[scope], *names) == [*counted.tolist(), most]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(worlds())
 def test_as_many_events_as_asked_for_are_shorter_than_a_quantile_of_durations(world: World) -> None:
     rows = world.rows()

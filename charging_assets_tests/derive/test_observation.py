@@ -436,7 +436,7 @@ def sights_of_three_days(draw: st.DrawFn) -> list[list[Sight]]:
     return days
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(days=sights_of_three_days())
 def test_intervals_events_and_hours_are_those_of_the_reference(days: list[list[Sight]]) -> None:
     with TemporaryDirectory() as folder:

@@ -531,7 +531,7 @@ def _write_all(lake: Lake, days: Mapping[dt.date, Mapping[str, int]]) -> None:
         write_events(lake, date, *events)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(days=_LAKES)
 def test_a_month_says_what_a_report_of_that_month_says(
     days: dict[dt.date, dict[str, int]], tmp_path_factory: pytest.TempPathFactory
@@ -556,7 +556,7 @@ def test_a_month_says_what_a_report_of_that_month_says(
     assert {row["month"] for row in rows} == set(months)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seconds=st.lists(st.integers(0, DAY_S), min_size=5, max_size=5),
     opened=st.none() | st.lists(st.integers(0, DAY_S), min_size=3, max_size=3),

@@ -182,7 +182,7 @@ _MULTI = st.lists(_PLACE, min_size=2, max_size=3, unique=True).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(_PLACE, min_size=1, max_size=20),
     st.lists(st.one_of(_POINT, _SQUARE, _LINE, _MULTI), min_size=1, max_size=20),

@@ -290,7 +290,7 @@ def _expected(locations: list[Any]) -> tuple[Counter[str], dict[str, str | None]
 _SERIAL = iter(range(10**9))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_damaged(), min_size=1, max_size=3))
 def test_records_in_are_rows_out_plus_rejected_plus_duplicates(tmp_path: Path, polls: list[list[Any]]) -> None:
     serial = next(_SERIAL)

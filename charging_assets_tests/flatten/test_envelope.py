@@ -260,7 +260,7 @@ def _edits(draw: st.DrawFn) -> list[bytes]:
     return bodies
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(_edits())
 def test_remembering_earlier_answers_never_changes_what_is_read(bodies: list[bytes]) -> None:
     warm, warm_pieces = read(*bodies)

@@ -320,7 +320,7 @@ def _edited(edits: list[tuple[str, str, Any]]) -> list[dict[str, Any]]:
     return texts
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(_EDITS, min_size=1, max_size=12).map(_edited))
 def test_what_is_remembered_of_other_texts_changes_no_master_data(locations: list[dict[str, Any]]) -> None:
     def rows(pieces: Pieces, piece: int) -> list[object]:

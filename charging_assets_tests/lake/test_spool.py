@@ -57,7 +57,7 @@ def recovered(path: Path) -> list[Answer] | None:
 
 
 @given(answers=_ANSWERS, data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_spool_cut_off_anywhere_keeps_every_complete_answer_and_the_prefix_of_the_last(
     answers: list[Answer], data: st.DataObject
 ) -> None:
@@ -85,7 +85,7 @@ def test_a_spool_cut_off_anywhere_keeps_every_complete_answer_and_the_prefix_of_
 
 
 @given(answers=_ANSWERS, data=st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_a_damaged_byte_costs_no_other_answer(answers: list[Answer], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, ends = spooled(Path(folder), answers)

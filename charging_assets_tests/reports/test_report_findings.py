@@ -3,7 +3,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from written_reports import Thing, station, write_report
 
@@ -273,7 +273,6 @@ def test_an_empty_report_has_one_sentence() -> None:
 SHARES = st.floats(0, 1)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.builds(

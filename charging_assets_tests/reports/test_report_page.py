@@ -340,7 +340,7 @@ NULLABLE = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sets(st.sampled_from(NULLABLE)), st.integers(1, 40), st.sampled_from(["station", "city", "power_class"]))
 def test_whatever_is_null_is_shown_as_a_dash(hidden, days, by) -> None:
     things = [station(1, power_class="DC 150+"), station(2, full=0.4, broken=0.3, busy=0.0), station(3, observed=0.4)]

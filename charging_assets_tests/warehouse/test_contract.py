@@ -242,7 +242,7 @@ def _some_rows(name: str, key: PartitionKey, values: dict[str, tuple[str, int]])
     return pa.Table.from_pylist(rows, arrow_schema(name))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=_writes, reloads=st.lists(st.integers(0, 5), max_size=3))
 def test_whatever_is_replaced_however_often_the_warehouse_equals_the_lake(
     harness: Harness, writes: list[_Write], reloads: list[int]
