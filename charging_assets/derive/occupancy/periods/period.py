@@ -38,8 +38,8 @@ class Period:
     last: dt.date
     _connection: "Connection"
     _calendar: "Future[pa.Table]"
-    _repeated: Collection[Selection]
-    _held: "Future[pa.Table]"
+    _held: Collection[Selection]
+    _held_days: "Future[pa.Table]"
 
     def kpis(self, selection: Selection) -> pa.Table:
         """The KPIs of the period, one row for each that is known on a day of it, sorted by `scope_id`.
@@ -83,9 +83,9 @@ class Period:
     def _days_of(self, selection: Selection) -> "tuple[Connection, str]":
         """A cursor, and the table in which it finds the days of a selection."""
         cursor = self._connection.cursor()
-        if selection not in self._repeated:
+        if selection not in self._held:
             return cursor, _STORED
-        cursor.register(_HELD, self._held.result())
+        cursor.register(_HELD, self._held_days.result())
         return cursor, _HELD
 
     def _simplest(self, selection: Selection) -> Selection:
