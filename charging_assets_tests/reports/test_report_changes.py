@@ -121,7 +121,7 @@ def test_rebuilding_tells_which_published_figures_changed(built: Lake) -> None:
 
     assert {change.name for change in changes} == {"Köln"}
     assert "Köln, Utilization (%): 25.00 -> 50.00" in map(str, changes)
-    assert {change.published.report_id for change in changes} == {built.reports.published()[0].report_id}
+    assert {change.published.question.by for change in changes} == {"city"}
 
 
 def test_only_periods_that_touch_the_dates_are_looked_at(built: Lake) -> None:
@@ -132,6 +132,13 @@ def test_only_periods_that_touch_the_dates_are_looked_at(built: Lake) -> None:
     assert {change.published.question.last for change in changed_figures(built, [LAST])} == {LAST}
     assert {change.published.question.last for change in changed_figures(built, DATES)} == {FIRST, LAST}
     assert changed_figures(built, [LAST + dt.timedelta(days=1)]) == []
+
+
+def test_final_figures_are_kept_beside_preliminary_ones_that_were_the_same(built: Lake) -> None:
+    for time in (day_bounds(LAST)[1] - dt.timedelta(minutes=1), day_bounds(LAST)[1]):
+        publish(built, make_report(built, "city", FIRST, LAST, now=time), time)
+
+    assert [report.is_preliminary for report in built.reports.published()] == [True, False]
 
 
 def test_days_before_the_lake_began_change_what_is_missing_of_later_periods(built: Lake) -> None:

@@ -301,13 +301,15 @@ def _intervals(lake: Lake, dates: Sequence[dt.date], feeds: Sequence[str]) -> tu
 
 
 def _report_id(report: Report) -> str:
-    """Of the question, the method and the figures; not of the code, which need not change a figure."""
+    """Of the question, the method and the figures, and whether these are final; not of the code, which need not change
+    a figure."""
     said = report.provenance
     content = {
         "question": asdict(report.question),
         "method": said.method_version,
         "missing": [said.unpolled_days, said.unbuilt_days, said.unknown_days],
         "is_simulated": said.is_simulated,
+        "is_preliminary": said.is_preliminary,
         "total": dict(report.total),
         **{name: getattr(report, name).to_pydict() for name in ("rows", "daily", "profile", "by_power")},
     }
