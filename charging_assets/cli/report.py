@@ -109,7 +109,7 @@ def report(
     if done.before is not None:
         last_time = f"{done.before.report_id} of {done.before.published_at.astimezone(BERLIN):%Y-%m-%d}"
         click.echo(f"{last_time} answered the same otherwise: {_counted(done.changes)}", err=output == _STDOUT)
-        _print_changes(done.changes, err=output == _STDOUT)
+        _tell_changes(done.changes, None if output == _STDOUT else path.with_name(f"{path.stem}-changes.txt"))
 
 
 def print_changed_figures(lake: "Lake", dates: Collection[dt.date]) -> None:
@@ -127,7 +127,7 @@ def print_changed_figures(lake: "Lake", dates: Collection[dt.date]) -> None:
         click.echo(f"  {published.report_id} {_asked(published)}  {_counted(changes)}, such as {shown}")
     if len(of_report) > CHANGES_SHOWN:
         click.echo(f"  … and {len(of_report) - CHANGES_SHOWN:,} more reports")
-    click.echo("  ask for a report again to see all of its changes")
+    click.echo("  ask for a report again to have all of its changes")
 
 
 def _asked(published: "PublishedReport") -> str:
@@ -142,11 +142,13 @@ def _counted(changes: "Sequence[Change]") -> str:
     return f"{len(changes):,} figure{'s' * (len(changes) != 1)} changed"
 
 
-def _print_changes(changes: "Sequence[Change]", *, err: bool = False) -> None:
-    for change in changes[:CHANGES_SHOWN]:
-        click.echo(f"  {change}", err=err)
-    if len(changes) > CHANGES_SHOWN:
-        click.echo(f"  … and {len(changes) - CHANGES_SHOWN:,} more", err=err)
+def _tell_changes(changes: "Sequence[Change]", file: Path | None) -> None:
+    """Print the first of them, and write all into a file where there are more; without one, print all as errors are."""
+    for change in changes if file is None else changes[:CHANGES_SHOWN]:
+        click.echo(f"  {change}", err=file is None)
+    if file is not None and len(changes) > CHANGES_SHOWN:
+        _write(file, "".join(f"{change}\n" for change in changes).encode())
+        click.echo(f"  … and {len(changes) - CHANGES_SHOWN:,} more: all are in {file}")
 
 
 _BY: "Mapping[str, By]" = {"station": "station", "city": "city", "operator": "operator", "power-class": "power_class"}
@@ -185,7 +187,8 @@ def _in_short(said: "Provenance") -> str:
     if said.missing_days:
         told += f", {len(said.missing_days):,} of {said.days:,} days missing{_named(said.missing_days)}"
     told += ", preliminary: the period goes on" if said.is_preliminary else ""
-    return f"{told}, all simulated" if said.is_simulated else told
+    told += ", all simulated" if said.is_simulated else ""
+    return f"{told}\n  {said.outdated}" if said.outdated else told
 
 
 def _named(dates: "Sequence[dt.date]") -> str:

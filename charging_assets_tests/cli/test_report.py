@@ -125,7 +125,8 @@ def test_what_was_published_otherwise_is_told_at_most_ten_at_a_time(home: Path) 
     assert said.endswith(" answered the same otherwise: 17 figures changed")
     assert len(changes) == CHANGES_SHOWN
     assert "  Rathaus, Utilization (%): 25.00 -> 50.00" in changes
-    assert more == "  … and 7 more"
+    assert more == "  … and 7 more: all are in report-station-2026-03-02-2026-03-03-changes.txt"
+    assert len(Path("report-station-2026-03-02-2026-03-03-changes.txt").read_text().splitlines()) == 17
     assert run("--by", "station", *PERIOD, "--format", "parquet").stdout.count("\n") == 1
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from charging_assets import __version__
 from charging_assets.calendar import day_bounds
+from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Kind, Lake, LakeError, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.occupancy import METHOD_VERSION
@@ -297,6 +298,20 @@ def test_days_that_another_version_made_are_told(week: Lake) -> None:
 
     assert said.other_versions == ("0.0.9",)
     assert "days of the period were made by 0.0.9, whose method may be another" in said.made_by
+
+
+def test_days_that_were_made_from_what_is_there_no_more_are_told(week: Lake) -> None:
+    assert report(week).provenance.outdated == ""
+    for date, inputs in {WEEK[1]: Inputs(week).fingerprint("kpi_daily", WEEK[1]), WEEK[2]: "others"}.items():
+        week.write("kpi_daily", date, week.read("kpi_daily", date), inputs)
+
+    said = report(week).provenance
+
+    assert said.outdated_days == (WEEK[2],)
+    assert said.outdated == (
+        "OUTDATED: 1 of 7 days made from other answers than there are now, so figures may change: "
+        "`charging-assets build --from 2026-03-04 --to 2026-03-04` makes them again."
+    )
 
 
 def test_coverage_too_low_for_figures_is_not_rounded_up_to_what_is_enough(week: Lake) -> None:

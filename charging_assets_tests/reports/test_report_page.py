@@ -128,7 +128,7 @@ def test_rows_say_of_how_many_days_they_are_where_they_are_of_fewer() -> None:
 def test_days_that_are_missing_are_said_beside_the_figures() -> None:
     page = Page(report_page(november(observed=missing_a_week)))
     assert "4 of the 4 points known, on 21 of 28 days" in page.text
-    assert "of the points' time was observed; 7 days have no figures" in page.text
+    assert "of the points' time was observed, on 21 of 28 days" in page.text
 
 
 def test_figures_of_one_thing_are_not_said_twice() -> None:

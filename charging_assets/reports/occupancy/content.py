@@ -13,15 +13,16 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from charging_assets import __version__
 from charging_assets.calendar import last_closed_date, query_date_of, utc_now
+from charging_assets.derive.inputs import Inputs
 from charging_assets.derive.occupancy.periods import EVERYTHING, Period, Selection, opened_period
-from charging_assets.lake import Lake, Question
+from charging_assets.lake import Lake, LakeError, Question
 from charging_assets.model.arrow import arrow_schema
 from charging_assets.model.tables.master import POWER_CLASSES
 from charging_assets.model.tables.occupancy import METHOD_VERSION
@@ -116,14 +117,14 @@ def make_report(
         profile = pool.submit(period.profile, whole)
         by_power = pool.submit(period.kpis, powers)
         feeds = pool.submit(period.feeds, whole)
-        versions = pool.submit(_versions, lake, first, last)
+        made_from = pool.submit(_made_from, lake, first, last, now)
         rows = _by_name(period.kpis(wanted))
         if not rows.num_rows and (only or city):
             _require_known(period, question)
         total = _total(rows if wanted == whole else period.kpis(whole))
         daily = period.daily(whole).select(["query_date", *KPIS])
         known = set(daily["query_date"].to_pylist())
-        said = _provenance(lake, question, total, known, feeds.result(), versions.result(), now)
+        said = _provenance(lake, question, total, known, feeds.result(), made_from.result(), now)
         report = Report(
             by=by,
             first=first,
@@ -242,7 +243,7 @@ def _provenance(
     total: Mapping[str, Any],
     known: AbstractSet[dt.date],
     feeds: Sequence[str],
-    versions: AbstractSet[str],
+    made_from: "_MadeFrom",
     now: dt.datetime,
 ) -> Provenance:
     """All but the report's id.
@@ -253,7 +254,7 @@ def _provenance(
         total: of everything together.
         known: days that have figures.
         feeds: those that the figures are of.
-        versions: of the code that made the days.
+        made_from: what made the days.
         now: when the report is made.
     """
     first, last, over, today = question.first, question.last, last_closed_date(now), query_date_of(now)
@@ -280,14 +281,36 @@ def _provenance(
         intervals_s=_intervals(lake, sorted(known & set(lake.partitions("poll_log"))), feeds),
         is_preliminary=last > over,
         days_to_come=sum(date > today for date in period),
-        other_versions=tuple(sorted(versions - {__version__})),
+        outdated_days=tuple(sorted(made_from.outdated_days)),
+        other_versions=tuple(sorted(made_from.versions - {__version__})),
     )
 
 
-def _versions(lake: Lake, first: dt.date, last: dt.date) -> set[str]:
-    """Of the code that made the days of a period."""
-    infos = (lake.info("kpi_daily", date) for date in lake.partitions("kpi_daily") if first <= date <= last)
-    return {info.code_version for info in infos if info}
+class _MadeFrom(NamedTuple):
+    versions: AbstractSet[str]
+    """Of the code that made the days."""
+    outdated_days: AbstractSet[dt.date]
+
+
+def _made_from(lake: Lake, first: dt.date, last: dt.date, now: dt.datetime) -> _MadeFrom:
+    """What the days of a period were made from, and whether that is still what there is."""
+    inputs, versions, outdated = Inputs(lake, now), set(), set()
+    for date in lake.partitions("kpi_daily"):
+        info = lake.info("kpi_daily", date) if first <= date <= last else None
+        if info is None:
+            continue
+        versions.add(info.code_version)
+        if info.inputs and info.inputs != _fingerprint(inputs, date):  # other programs do not tell
+            outdated.add(date)
+    return _MadeFrom(versions, outdated)
+
+
+def _fingerprint(inputs: Inputs, date: dt.date) -> str | None:
+    """What a day's figures would be made from now; None where that is damaged."""
+    try:
+        return inputs.fingerprint("kpi_daily", date)
+    except LakeError:
+        return None
 
 
 def _intervals(lake: Lake, dates: Sequence[dt.date], feeds: Sequence[str]) -> tuple[int, ...]:
@@ -301,8 +324,7 @@ def _intervals(lake: Lake, dates: Sequence[dt.date], feeds: Sequence[str]) -> tu
 
 
 def _report_id(report: Report) -> str:
-    """Of the question, the method and the figures, and whether these are final; not of the code, which need not change
-    a figure."""
+    """Of the question, the method and the figures, and whether they are final; not of the code that made them."""
     said = report.provenance
     content = {
         "question": asdict(report.question),

@@ -86,8 +86,13 @@ _SIZE = (
     Figure("points_observed", "Of these observed", "count"),
 )
 _DAYS = (
-    Figure("days", "Days known", "count"),
-    Figure("days_observed", "Days observed", "count"),
+    Figure(
+        "days",
+        "Days known",
+        "count",
+        words="Days from the first to the last on which it was known, and days beside them on which nobody polled.",
+    ),
+    Figure("days_observed", "Days observed", "count", words="Of these, days on which something was observed."),
 )
 _KPIS = (
     Figure(
@@ -151,7 +156,7 @@ _TITLES = {figure.name: figure.title for figure in (*_SIZE, *_DAYS, *_KPIS)}
 
 def row_figures(by: str) -> Sequence[Figure]:
     """The columns of the rows of a report, names first."""
-    name = Figure("name", _NAMES[by], "text", words="What people call it.")
+    name = Figure("name", _NAMES[by], "text", words="Its name.")
     if by == "station":
         return (name, *_WHERE, *_SIZE[1:], *_DAYS, *_KPIS)
     return (name, *_SIZE, *_DAYS, *_KPIS)

@@ -24,6 +24,7 @@ def origin(said: Provenance) -> Sequence[tuple[str, str]]:
     return [
         *([("Warning", SIMULATED)] if said.is_simulated else []),
         *([("Status", PRELIMINARY)] if said.is_preliminary else []),
+        *([("Status", said.outdated)] if said.outdated else []),
         ("Report", said.report_id),
         ("Period", days_of(said)),
         ("Observed", said.observed),

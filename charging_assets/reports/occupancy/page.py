@@ -139,9 +139,6 @@ def _cards(report: Report) -> list[Card]:
     open_use = total["open_utilization"]
     within = "" if open_use is None else f"; {percent(open_use)} in known opening hours"
     full = "" if total["full_share"] is None else f", {percent(total['full_share'])} all occupied"
-    gaps = (
-        f"; {wording.counted(len(said.missing_days), 'day has', 'days have')} no figures" if said.missing_days else ""
-    )
     currents = "of AC and DC; " if len(_by_current(report)) > 1 else ""
     return [
         Card(
@@ -153,7 +150,9 @@ def _cards(report: Report) -> list[Card]:
         Card(
             "Coverage",
             coverage(total["coverage"]),
-            f"of the points' time was observed{gaps}" if total["coverage"] is not None else "nothing to observe",
+            f"of the points' time was observed{said.on_days}"
+            if total["coverage"] is not None
+            else "nothing to observe",
         ),
         card("Free on arrival", percent(total["free_on_arrival"]), f"of polls found a free point{full}"),
         card(

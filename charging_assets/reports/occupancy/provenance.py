@@ -75,6 +75,8 @@ class Provenance:
     """Whether the period was not over when the report was made."""
     days_to_come: int = 0
     """Days of the period that had not begun then."""
+    outdated_days: tuple[dt.date, ...] = ()
+    """Days whose figures were made from other answers, or tables, than there are now, sorted."""
     other_versions: tuple[str, ...] = ()
     """Other versions of charging_assets, by which days of the period were made, sorted: their method may be another."""
 
@@ -102,6 +104,17 @@ class Provenance:
         return (
             f"{self.points_observed:,} of the {self.points:,} points known were observed, {of_time}; figures are of "
             f"the points observed, and hidden below {100 * LEAST_COVERAGE:.0f} % coverage"
+        )
+
+    @property
+    def outdated(self) -> str:
+        """What is to be done where days are outdated, in words; else nothing."""
+        if not self.outdated_days:
+            return ""
+        first, last = self.outdated_days[0], self.outdated_days[-1]
+        return (
+            f"OUTDATED: {len(self.outdated_days):,} of {self.days:,} days made from other answers than there are now, "
+            f"so figures may change: `charging-assets build --from {first} --to {last}` makes them again."
         )
 
     @property

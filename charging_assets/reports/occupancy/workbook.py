@@ -57,12 +57,19 @@ def to_xlsx(report: Report) -> bytes:
         writer = _Writer(book, report)
         writer.overview()
         writer.figures(_ROWS[report.by], row_figures(report.by), report.rows)
-        writer.figures("Days", day_figures(), report.daily)
+        writer.figures("Days", _told(day_figures(), report.daily), report.daily)
         writer.week()
         if report.by != "power_class":
-            writer.figures("By power", row_figures("power_class"), report.by_power)
+            writer.figures("By power", _told(row_figures("power_class"), report.by_power), report.by_power)
         writer.notes()
     return out.getvalue()
+
+
+def _told(figures: Sequence[Figure], rows: pa.Table) -> list[Figure]:
+    """Those that anything is told of, if anything is: of several feeds, or points, some cannot be."""
+    if rows["utilization"].null_count == rows.num_rows:
+        return list(figures)
+    return [figure for figure in figures if rows[figure.name].null_count < rows.num_rows]
 
 
 class _Writer:
@@ -180,7 +187,8 @@ class _Writer:
     def _begin(self, sheet: "Worksheet") -> int:
         """Title and warnings; returns the row below."""
         said = self._report.provenance
-        warnings = [SIMULATED] * said.is_simulated + [PRELIMINARY] * said.is_preliminary
+        warnings = [SIMULATED] * said.is_simulated + [PRELIMINARY] * said.is_preliminary + [said.outdated]
+        warnings = [warning for warning in warnings if warning]
         sheet.write_string(0, 0, headline(self._report), self._title)
         for row, warning in enumerate(warnings, 1):
             sheet.write_string(row, 0, warning, self._warning)
