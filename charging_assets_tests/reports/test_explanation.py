@@ -445,7 +445,7 @@ def later(time: dt.datetime) -> dt.datetime:
             "utilization",
             "status_intervals",
             changed("start_time", later, 1),
-            ("polls", "intervals whose bounds follow from their polls"),
+            ("polls", "intervals with polls, whose bounds follow from these"),
         ),
         ("utilization", "status_intervals", changed("gap_s", lambda s: s + 600, 2), ("polls", "gap_s")),
         (

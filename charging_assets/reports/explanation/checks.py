@@ -132,7 +132,7 @@ def _of_intervals(day: Day) -> Iterator[Check]:
     yield Check("polls", "intervals with as many polls as they say", every, found["as_many"])
     yield Check("polls", "polls that saw another status than their interval has", 0, found["differing"])
     yield Check("polls", "polls in no interval", 0, found["outside"])
-    yield Check("polls", "intervals whose bounds follow from their polls", with_polls, found["bounded"])
+    yield Check("polls", "intervals with polls, whose bounds follow from these", with_polls, found["bounded"])
     yield Check("polls", "gap_s", found["stated_gap_s"], found["gap_s"])
 
 
