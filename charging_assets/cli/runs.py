@@ -1,6 +1,7 @@
 """`charging-assets poll` and `charging-assets build`: the jobs of the UI, run in this process, in the UI's instance."""
 
 import datetime as dt
+import os
 import textwrap
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -92,6 +93,7 @@ def build(
             "There is nothing to build from: poll first, or take archives in with `charging-assets import-raw`."
         )
     dates = [day for day in dates if day in with_raw]
+    _end_dead_runs(settings)
     is_sound = _build(settings, lake, dates, force=force, verbose=verbose)
     derived_again = {dates[0] - dt.timedelta(days=number + 1) for number in range(DERIVED_AGAIN)}
     print_changed_figures(lake, derived_again.union(dates))
@@ -151,6 +153,18 @@ def _publish(settings: Settings, lake: "Lake", dates: Collection[dt.date]) -> bo
     except WarehouseError as error:
         click.echo(f"not published: {error}")
         return False
+
+
+def _end_dead_runs(settings: Settings) -> None:
+    """End what commands that were killed have left in Dagster as being at work, and say so."""
+    import dagster as dg
+
+    from charging_assets.defs.unfinished import end_dead_runs
+
+    use_dagster_home(settings)
+    with dg.DagsterInstance.get() as instance:
+        for run in end_dead_runs(instance):
+            click.echo(f"ended: {run.job_name}, run {run.run_id}, whose process is gone")
 
 
 def _bad_dates(settings: Settings) -> set[str | None]:
@@ -278,6 +292,7 @@ def run_job(
     from dagster._core.utils import make_new_run_id
 
     from charging_assets.definitions import build_definitions
+    from charging_assets.defs.unfinished import process_tags
 
     use_dagster_home(settings)
     # Dagster logs every step to the terminal, right through the bar.
@@ -290,7 +305,7 @@ def run_job(
                     run_config={**silence, **(config or {})},
                     instance=instance,
                     asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
-                    tags=tags,
+                    tags={**tags, **process_tags(run_id, os.getpid())},
                     run_id=run_id,
                 )
         except DagsterAssetCheckFailedError:

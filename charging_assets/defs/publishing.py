@@ -25,11 +25,11 @@ from charging_assets.defs.schedules import (
     RANGE_END,
     RANGE_START,
     RUNS_PER_NIGHT,
-    UNFINISHED,
     compared,
     spans,
     under_way,
 )
+from charging_assets.defs.unfinished import unfinished
 from charging_assets.defs.warehouse_io import WarehouseIOManager
 from charging_assets.defs.warehouses import WarehouseResource, warehouse_resource
 from charging_assets.lake import Lake, PartitionKey
@@ -123,7 +123,7 @@ def publish_schedule(first_date: dt.date, *, hourly: bool) -> dg.ScheduleDefinit
     ) -> list[dg.RunRequest] | dg.SkipReason:
         now = calendar.utc_now()
         today = calendar.query_date_of(now)
-        running = context.instance.get_runs_count(dg.RunsFilter(job_name=PUBLISH_JOB, statuses=UNFINISHED))
+        running = len(unfinished(context.instance, PUBLISH_JOB))
         newest = today if hourly else max(first_date, today - dt.timedelta(days=1))
         opened, tags = lake.open(), {} if hourly else {NIGHT_TAG: today.isoformat(), "dagster/priority": "-1"}
 

@@ -21,6 +21,7 @@ from charging_assets.defs.assets.raw import POLL_JOB, SCHEDULED_TAG, too_late
 from charging_assets.defs.checks import bad_partitions
 from charging_assets.defs.jobs import build_config
 from charging_assets.defs.resources import LakeResource
+from charging_assets.defs.unfinished import unfinished
 from charging_assets.derive.inputs import DERIVED, FLATTENED, Inputs, stale_dates
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
@@ -47,13 +48,6 @@ RUNS_PER_NIGHT, DAYS_PER_RUN = 7, 92
 
 COMPARED_WITHIN_S, COMPARED_AT_ONCE = 25.0, 7
 """Dagster ends a tick after 60 s. Comparing a day takes 10 to 300 ms, from S3 more."""
-
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def build_schedules(settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -176,18 +170,22 @@ def night_schedule(first_date: dt.date) -> dg.ScheduleDefinition:
         changed, unknown = changed_dates(opened, older, now)
         bad = bad_partitions(context.instance, (*FLATTENED, *DERIVED))  # building is what mends them
         changed = [date for date in older if date in changed or date.isoformat() in bad]
+        being_built = [date for date in [*changed, *last] if date in busy]
         ranges = [(span, False) for span in spans([date for date in last if date not in busy])]
         ranges += [(span, True) for span in reversed(spans([d for d in changed if d not in busy], DAYS_PER_RUN))]
-        running = context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED))
+        running = len(unfinished(context.instance, BUILD_JOB))
         room = max(0, RUNS_PER_NIGHT - running)
         if left := [span for span, _ in ranges[room:]]:
             context.log.warning("Left to the next night: %s", ", ".join(f"{first} to {end}" for first, end in left))
         if unknown:
             context.log.warning("%d days before %s were not compared tonight", len(unknown), max(unknown))
-        if not ranges[:room]:
-            return dg.SkipReason(
-                f"{running} runs are building already" if ranges else "no closed day has changed, and none is recent"
-            )
+        if ranges and not room:
+            return dg.SkipReason(f"{running} runs are building already")
+        if not ranges and being_built:
+            days = ", ".join(f"{first} to {end}" for first, end in spans(being_built))
+            return dg.SkipReason(f"being built already: {days}; no other closed day has changed or is recent")
+        if not ranges:
+            return dg.SkipReason("no closed day has changed, and none is recent")
         tags = {NIGHT_TAG: night.isoformat(), "dagster/priority": "-1"}  # polls and today's tables go first
         return [
             _build(first, end, key=f"{night} {first}", skip_unchanged=skip, tags=tags)
@@ -218,7 +216,7 @@ def dimensions_schedule() -> dg.ScheduleDefinition:
         night = {NIGHT_TAG: query_date_of(due).isoformat()}
         if context.instance.get_runs_count(dg.RunsFilter(job_name=DIMENSIONS_JOB, tags=night)):
             return dg.SkipReason("they have been made today, or were tried: start the job by hand to try again")
-        if running := context.instance.get_runs_count(dg.RunsFilter(job_name=BUILD_JOB, statuses=UNFINISHED)):
+        if running := len(unfinished(context.instance, BUILD_JOB)):
             return dg.SkipReason(f"{running} runs of {BUILD_JOB} come first")
         opened = lake.open()
         closed = [date for date in opened.raw.dates() if is_closed(date)]
@@ -241,7 +239,7 @@ def pois_schedule() -> dg.ScheduleDefinition:
         description="Refreshes the points of interest and what stands around the stations, once a month.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=POIS_JOB, statuses=UNFINISHED)):
+        if unfinished(context.instance, POIS_JOB):
             return dg.SkipReason("it is still at work since the last time")
         return dg.RunRequest(run_key=compact_text(context.scheduled_execution_time))
 
@@ -280,7 +278,7 @@ def housekeeping_schedule() -> dg.ScheduleDefinition:
         description="Compacts the raw files of closed days and shortens the logs of old runs, on Mondays.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if context.instance.get_runs_count(dg.RunsFilter(job_name=HOUSEKEEPING_JOB, statuses=UNFINISHED)):
+        if unfinished(context.instance, HOUSEKEEPING_JOB):
             return dg.SkipReason("it is still at work since the last time")
         return dg.RunRequest(run_key=compact_text(context.scheduled_execution_time))
 
@@ -330,13 +328,12 @@ def spans(dates: Sequence[dt.date], most: int | None = None) -> list[tuple[dt.da
 def under_way(instance: dg.DagsterInstance, *jobs: str) -> set[dt.date]:
     """The dates that runs of the jobs are working at or are about to."""
     dates: set[dt.date] = set()
-    for job in jobs:
-        for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNFINISHED)):
-            first = run.tags.get(RANGE_START, run.tags.get("dagster/partition"))
-            if first is not None:
-                last = run.tags.get(RANGE_END, first)
-                ends = (dt.date.fromisoformat(key).toordinal() for key in (first, last))
-                dates.update(map(dt.date.fromordinal, range(next(ends), next(ends) + 1)))
+    for run in unfinished(instance, *jobs):
+        first = run.tags.get(RANGE_START, run.tags.get("dagster/partition"))
+        if first is not None:
+            last = run.tags.get(RANGE_END, first)
+            ends = (dt.date.fromisoformat(key).toordinal() for key in (first, last))
+            dates.update(map(dt.date.fromordinal, range(next(ends), next(ends) + 1)))
     return dates
 
 

@@ -17,8 +17,11 @@ from click.testing import CliRunner, Result
 from charging_assets.calendar import today
 from charging_assets.cli.runs import build, poll
 from charging_assets.definitions import build_definitions
+from charging_assets.defs.sensors import _problem
+from charging_assets.defs.unfinished import UNFINISHED
 from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Lake
+from charging_assets.settings import Settings
 from charging_assets_tests.chargecloud_answers import city
 from charging_assets_tests.judging import judge, lose_a_row
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
@@ -100,6 +103,20 @@ def materialized(home: Path, table: str) -> set[str]:
 def runs(home: Path) -> list[tuple[str, str]]:
     with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
         return [(run.job_name, run.status.value) for run in instance.get_runs()]
+
+
+def unfinished_runs(home: Path) -> Sequence[dg.DagsterRun]:
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        return instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+
+
+def told_of(home: Path, run_id: str) -> str:
+    """What an alert says of the failure of a run."""
+    with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        [failure] = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        problem = _problem(instance, failure, Settings.from_env())
+        assert problem is not None
+        return problem.sentence
 
 
 def test_build_gives_the_tables_of_a_date_and_the_ui_sees_them(one_built: Result, lake: Lake, home: Path) -> None:
@@ -211,10 +228,19 @@ def test_a_build_that_was_killed_between_two_tables_is_finished_by_the_next_one(
     assert [table for table in TABLES if lake.partitions(table)] == ["status_chargingpoints"]
     assert materialized(home, "status_chargingpoints") == set()
 
+    [left] = unfinished_runs(home)
+
     result = run(build, "--date", "2024-10-21")
 
+    assert f"ended: build_query_date, run {left.run_id}, whose process is gone\n" in result.stdout
     assert "built: 2024-10-21 in " in result.stdout
     assert {table: materialized(home, table) for table in TABLES} == {name: {"2024-10-21"} for name in TABLES}
+    assert runs(home) == [
+        ("refresh_dimensions", "SUCCESS"),
+        ("build_query_date", "SUCCESS"),
+        ("build_query_date", "FAILURE"),
+    ]
+    assert told_of(home, left.run_id).startswith("The process that executed this run is gone: it was killed")
 
 
 @pytest.fixture

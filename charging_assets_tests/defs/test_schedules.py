@@ -1,11 +1,15 @@
 import datetime as dt
 import logging
+import os
+import sqlite3
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
+from dagster._core.utils import make_new_run_id
 from dagster._utils.schedules import schedule_execution_time_iterator
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +29,7 @@ from charging_assets.defs.schedules import (
     poll_schedule,
     spans,
 )
+from charging_assets.defs.unfinished import HOST_TAG, PROCESS_TAG, process_tags
 from charging_assets.derive.inputs import Inputs
 from charging_assets.lake import Lake
 from charging_assets.settings import Settings
@@ -86,10 +91,10 @@ class Ticks:
             for request in requests
         ]
 
-    def add_run(self, job: str, status: dg.DagsterRunStatus, **tags: str) -> None:
+    def add_run(self, job: str, status: dg.DagsterRunStatus, run_id: str | None = None, **tags: str) -> None:
         """A run of the job, as if it had been started."""
         origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("charging_assets"), "__repository__")
-        run = dg.DagsterRun(job, status=status, tags=tags, remote_job_origin=RemoteJobOrigin(origin, job))
+        run = dg.DagsterRun(job, run_id, status=status, tags=tags, remote_job_origin=RemoteJobOrigin(origin, job))
         self.instance.run_storage.add_run(run)
 
 
@@ -451,6 +456,19 @@ def test_dates_that_a_run_is_building_are_left_to_it(
     ]
 
 
+def test_a_night_says_which_days_are_left_to_runs_that_build_them(
+    tick: Ticks, stale: set[dt.date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_days(monkeypatch, "2026-03-01", 19)
+    stale.add(dt.date(2026, 3, 7))
+    tick.add_run("build_query_date", STARTED, **{RANGE_START: "2026-03-05", RANGE_END: "2026-03-19"})
+
+    assert tick.why_not("night", "2026-03-20T00:15:00+00:00") == (
+        "being built already: 2026-03-07 to 2026-03-07, 2026-03-18 to 2026-03-19; "
+        "no other closed day has changed or is recent"
+    )
+
+
 def test_a_queue_that_stands_still_is_not_filled_by_ticks(
     tick: Ticks, stale: set[dt.date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -572,3 +590,99 @@ def test_points_of_interest_are_useful_however_late_and_not_asked_for_twice(tick
 
     tick.add_run("refresh_pois", QUEUED)
     assert "still at work" in tick.why_not("pois", due)
+
+
+# Runs of commands
+
+DAY = {RANGE_START: "2026-05-02", RANGE_END: "2026-05-02"}
+DUE = "2026-05-02T10:25:00+00:00"
+on_linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="elsewhere only process ids are compared")
+
+
+@pytest.fixture
+def killed() -> tuple[str, dict[str, str]]:
+    """A run id, and the tags that its run got in a process that is killed by now."""
+    run_id = make_new_run_id()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        tags = process_tags(run_id, process.pid)
+        process.kill()
+    return run_id, tags
+
+
+def test_a_run_whose_process_was_killed_is_ended_and_its_day_is_built(
+    tick: Ticks, lake: Lake, killed: tuple[str, dict[str, str]]
+) -> None:
+    make_days(lake, "2026-05-02", 1)
+    run_id, tags = killed
+    tick.add_run("build_query_date", STARTED, run_id, **DAY, **tags)
+
+    assert tick.one("today", DUE)
+    assert tick.instance.get_run_by_id(run_id).status is FAILURE  # type: ignore[union-attr]
+    [told] = tick.instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert told.get_dagster_event().message.startswith("The process that executed this run is gone")
+
+
+@on_linux
+def test_a_process_is_alive_until_it_is_killed_whether_its_parent_has_noticed_or_not(tick: Ticks, lake: Lake) -> None:
+    make_days(lake, "2026-05-02", 1)
+    run_id = make_new_run_id()
+    with subprocess.Popen(["sleep", "600"]) as process:
+        tags = process_tags(run_id, process.pid)
+        tick.add_run("build_query_date", STARTED, run_id, **DAY, **tags)
+        assert "2026-05-02 is being built" in tick.why_not("today", DUE)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now, and has its process id still
+        assert tick.one("today", DUE)
+
+
+@on_linux
+def test_a_process_id_that_was_given_again_is_not_the_process(tick: Ticks, lake: Lake) -> None:
+    make_days(lake, "2026-05-02", 1)
+    run_id = make_new_run_id()
+    tags = process_tags(run_id, os.getpid())
+    before, _, ticks = tags[PROCESS_TAG].rpartition(" ")
+    tags[PROCESS_TAG] = f"{before} {int(ticks) - 1}"
+    tick.add_run("build_query_date", STARTED, run_id, **DAY, **tags)
+
+    assert tick.one("today", DUE)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({HOST_TAG: "elsewhere"}, id="of another host"),
+        pytest.param({PROCESS_TAG: "by hand"}, id="with a tag that somebody has set"),
+    ],
+)
+def test_runs_of_which_nothing_is_known_are_left_alone(
+    tick: Ticks, lake: Lake, killed: tuple[str, dict[str, str]], other: dict[str, str]
+) -> None:
+    make_days(lake, "2026-05-02", 1)
+    run_id, tags = killed
+    tick.add_run("build_query_date", STARTED, run_id, **DAY, **tags | other)
+
+    assert "2026-05-02 is being built" in tick.why_not("today", DUE)
+
+
+def test_a_run_that_was_started_again_from_the_ui_is_not_taken_for_that_of_the_command(
+    tick: Ticks, lake: Lake, killed: tuple[str, dict[str, str]]
+) -> None:
+    make_days(lake, "2026-05-02", 1)
+    _, tags = killed
+    tick.add_run("build_query_date", QUEUED, **DAY, **tags)  # Dagster gives it all tags of the first
+
+    assert "2026-05-02 is being built" in tick.why_not("today", DUE)
+
+
+def test_a_tick_goes_on_where_a_dead_run_cannot_be_ended(
+    tick: Ticks, lake: Lake, killed: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    make_days(lake, "2026-05-02", 1)
+    run_id, tags = killed
+    tick.add_run("build_query_date", STARTED, run_id, **DAY, **tags)
+    monkeypatch.setattr(Instance, "report_run_failed", refuse)
+
+    assert "2026-05-02 is being built" in tick.why_not("today", DUE)
