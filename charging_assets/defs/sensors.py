@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 from dagster._core.event_api import PartitionKeyFilter
+from dagster._core.events import JobFailureData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
@@ -187,14 +188,17 @@ def _failed_run(instance: dg.DagsterInstance, event: EventLogEntry, settings: Se
 
 def _sentence(failure: dg.DagsterEvent) -> str:
     """What the first failed step said to people, or else its error, or else why Dagster ended the run."""
-    step = failure.job_failure_data.first_step_failure_event
+    said = failure.event_specific_data
+    if not isinstance(said, JobFailureData):  # the daemon ended the run, say as it took too long
+        return failure.message or "No reason was given."
+    step = said.first_step_failure_event
     if step is not None:
         data = step.step_failure_data
         if data.user_failure_data and data.user_failure_data.description:
             return data.user_failure_data.description
         error = data.error
     else:
-        error = failure.job_failure_data.error
+        error = said.error
     while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
         error = error.cause  # Dagster wraps what a step raised
     return (error.message.strip() if error else failure.message) or "No reason was given."

@@ -323,6 +323,17 @@ def test_a_range_of_dates_is_named_by_its_ends(alerts: Alerts, instance: dg.Dags
     assert "Run failed: dividing (2026-03-01 to 2026-03-05)" in alerts.mails()[0][1]
 
 
+def test_a_run_that_the_daemon_ended_is_told_with_what_the_daemon_says(
+    alerts: Alerts, instance: dg.DagsterInstance
+) -> None:
+    alerts.tick()
+    endless = instance.create_run_for_job(dividing, status=dg.DagsterRunStatus.STARTED)
+    instance.report_run_failed(endless, "Exceeded maximum runtime of 86400 seconds.")
+
+    [(_, text)] = alerts.mails()
+    assert text.startswith("Run failed: dividing\nExceeded maximum runtime of 86400 seconds.\n")
+
+
 def test_a_message_waits_for_a_receiver_that_is_down_and_is_sent_once(
     alerts: Alerts, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
