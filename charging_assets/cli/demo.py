@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import os
 import resource
+import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -95,6 +97,7 @@ def _demo(days: int, port: int | None, seed: int) -> None:
         f"\nSimulated in {simulated - started:.1f} s, built in {built - simulated:.1f} s, "
         f"shown in {time.monotonic() - built:.1f} s; {peak / 2**20:,.0f} MiB of memory at most."
     )
+    command = _command()
     busiest = max(report.rows.to_pylist(), key=lambda row: row["occupied_s"] / row["points"])
     click.echo(
         f"  report    {HOME}/{demo_tour.REPORT}: {report.city}, to read and to print\n"
@@ -104,12 +107,21 @@ def _demo(days: int, port: int | None, seed: int) -> None:
         f"  clean up  rm -r {HOME}\n"
         "\nYour own questions:\n"
         f"  export CHARGING_ASSETS_HOME={HOME}\n"
-        '  charging-assets sql "SHOW TABLES"\n'
-        f"  charging-assets report --by operator --from {dates[0]} --to {dates[-1]}\n"
-        f"  charging-assets explain --kpi utilization --station {busiest['scope_id']} --date {(whole or dates)[-1]}"
+        f'  {command} sql "SHOW TABLES"\n'
+        f"  {command} report --by operator --from {dates[0]} --to {dates[-1]}\n"
+        f"  {command} explain --kpi utilization --station {busiest['scope_id']} --date {(whole or dates)[-1]}"
     )
     if port is not None:
         _serve(settings, simulation, home, port)
+
+
+def _command() -> str:
+    """This command as a shell in the current folder finds it, which is not on the path of a fresh one."""
+    name, started = "charging-assets", Path(sys.argv[0]).absolute()
+    if shutil.which(name) or started.name != name:
+        return name
+    folder = Path.cwd()
+    return shlex.quote(str(started.relative_to(folder) if folder in started.parents[1:] else started))
 
 
 def _use_home(home: Path, first_date: dt.date) -> Settings:

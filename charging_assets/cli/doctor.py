@@ -9,20 +9,23 @@ import shutil
 import textwrap
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
 from charging_assets import __version__
 from charging_assets.calendar import today
+from charging_assets.cli import demo
 from charging_assets.cli.environment import open_lake, use_dagster_home
 from charging_assets.settings import Settings, SettingsError, without_secrets
 
 if TYPE_CHECKING:
-    from charging_assets.lake import Lake
+    import pyarrow as pa
+
+    from charging_assets.lake import Kind, Lake
 
 FEEDS_AT_ONCE = 4
 FEEDS_WITHIN_S = 120.0
@@ -31,7 +34,7 @@ HEARTBEAT_WITHIN_S = 300.0
 SPACE_FAULT_BYTES, SPACE_WARN_BYTES = 200e6, 5e9
 """Less cannot take a day; less is a matter of weeks."""
 DAYS_COMPARED = 7
-"""Comparing a day with its raw answers takes up to 0.2 s."""
+"""Comparing a day with what it was made from takes up to 0.3 s."""
 PACKAGES = ("dagster", "duckdb", "pyarrow")
 
 
@@ -228,7 +231,8 @@ def _lake(settings: Settings) -> Iterator[Finding]:
                 f"{_days(len(missing))} of raw answers: "
                 f"`charging-assets build --from {min(missing)} --to {max(missing)}`",
             )
-        yield from _changed_days(lake, partitions)
+        yield from _lost_days(lake, raw)
+        yield from _changed_days(lake, partitions, missing)
     except LakeError as error:
         yield Finding("fault", "readable", str(error))
 
@@ -259,36 +263,85 @@ def _killed_polls(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def _changed_days(lake: "Lake", raw: Sequence[dt.date]) -> Iterator[Finding]:
-    """Built days whose raw answers or whose programs are others now; of all days this would take minutes."""
-    from charging_assets.derive.inputs import FLATTENED, Inputs
+def _lost_days(lake: "Lake", raw: Sequence[dt.date]) -> Iterator[Finding]:
+    """Days that were polled and built, and have no raw answers any more."""
+    gone = sorted(set(lake.partitions("poll_log")).difference(raw))
+    if lost := [date for date in gone if (info := lake.info("poll_log", date)) and info.rows]:
+        named = ", ".join(map(str, lost[:DAYS_COMPARED])) + (" …" if len(lost) > DAYS_COMPARED else "")
+        yield Finding(
+            "warn",
+            "lost days",
+            f"{_days(len(lost))} of poll_log without any raw answers ({named}): their figures can no longer be "
+            f"verified or computed again; restore their folders {lake.uri}/raw/query_date=… from a backup",
+        )
 
-    built = set(raw).intersection(*(lake.partitions(name) for name in FLATTENED)) - {today()}
-    latest, inputs = sorted(built)[-DAYS_COMPARED:], Inputs(lake)
-    changed = [date for date in latest if not inputs.is_current(FLATTENED, date)]
-    if changed:
+
+def _changed_days(lake: "Lake", raw: Sequence[dt.date], missing: Collection[dt.date]) -> Iterator[Finding]:
+    """Days made from something else than there is now, as the night finds them; of all days this would take minutes.
+
+    Args:
+        lake: whose days.
+        raw: days with raw answers that can be built.
+        missing: those of them that lack a table, which is told elsewhere.
+    """
+    from charging_assets.derive.inputs import stale_dates
+
+    logged = set(raw).intersection(lake.partitions("poll_log"))
+    latest = sorted(logged - {today()})[-DAYS_COMPARED:]
+    stale = stale_dates(lake, latest)
+    lost = {date: count for date in stale if (count := _lost_answers(lake, date))}
+    if lost:
+        named = ", ".join(f"{count:,} of {date}" for date, count in lost.items())
+        yield Finding(
+            "warn",
+            "lost answers",
+            f"poll_log has answers that are in no raw file any more: {named}. Restore {lake.uri}/raw/query_date=… "
+            "from a backup before anything is built: building makes the tables from what is left, and the night "
+            "schedule does so unasked",
+        )
+    built = [date for date in latest if date not in missing]
+    if changed := [date for date in built if date in stale]:
+        # What is built again changes what later days are made from; build leaves alone what is not concerned.
+        last, first_of_all = max(logged.difference(missing)), "when the lost answers are back, " if lost else ""
         yield Finding(
             "warn",
             "up to date",
-            f"{_days(len(changed))} of the last {len(latest)} were built from other raw answers or by another version: "
-            f"`charging-assets build --from {changed[0]} --to {changed[-1]}`",
+            f"{_days(len(changed))} of the last {len(built)} {'was' if len(changed) == 1 else 'were'} made from "
+            "something else than there is now, or by another version: "
+            f"{first_of_all}`charging-assets build --from {changed[0]} --to {last}`",
         )
-    elif latest:
-        yield Finding("ok", "up to date", f"the last {_days(len(latest))} before today")
+    elif built:
+        yield Finding("ok", "up to date", f"the last {_days(len(built))} before today")
+
+
+def _lost_answers(lake: "Lake", date: dt.date) -> int:
+    """How many answers the day was built from that no raw file has any more."""
+    from charging_assets.lake import LakeError
+
+    key = ["query_time", "source", "feed", "sha256"]
+    try:
+        log = lake.read("poll_log", date, key)
+    except LakeError:  # damaged or of another version: building is what mends it
+        return 0
+    kept = lake.raw.index(date).select(key)
+    return len(_rows(log) - _rows(kept))
+
+
+def _rows(table: "pa.Table") -> set[tuple[Any, ...]]:
+    return set(zip(*table.to_pydict().values(), strict=True))
 
 
 def _feeds(settings: Settings) -> Iterator[Finding]:
     from rich.console import Console
     from rich.progress import track
 
-    from charging_assets.lake import Kind, LakeError
+    from charging_assets.lake import Kind
     from charging_assets.sources import ChargecloudSource, FeedState, feed_state
 
-    with suppress(LakeError):  # which is told above
-        held = open_lake(settings).raw.kind()
-        if held is not None and not held.goes_with(Kind.of_source(settings.source)):
-            yield Finding("ok", "feeds", f"not asked: the lake holds {held}, and nothing of theirs may be put there")
-            return
+    held = _held(settings)
+    if held is not None and not held.goes_with(Kind.of_source(settings.source)):
+        yield Finding("ok", "feeds", f"not asked: the lake holds {held}, and nothing of theirs may be put there")
+        return
     source = ChargecloudSource.from_settings(settings)
     deadline = time.monotonic() + FEEDS_WITHIN_S
 
@@ -324,6 +377,15 @@ def _feeds(settings: Settings) -> Iterator[Finding]:
             yield Finding("warn", group, f"{names} ({sentence}): {advice}")
 
 
+def _held(settings: Settings) -> "Kind | None":
+    """What the lake holds; None where nobody knows."""
+    from charging_assets.lake import LakeError
+
+    with suppress(LakeError):  # which is told of the lake
+        return open_lake(settings).raw.kind()
+    return None
+
+
 def _dagster(settings: Settings) -> Iterator[Finding]:
     home = settings.dagster_home
     is_new = not home.exists()
@@ -336,11 +398,10 @@ def _dagster(settings: Settings) -> Iterator[Finding]:
         yield Finding("fault", "home", f"{home} cannot be written: give this user the right to, or set DAGSTER_HOME")
         return
     yield Finding("ok", "home", f"{home} is writable{', made just now' if is_new else ''}")
-    yield _daemon()
+    yield _daemon(settings)
 
 
-def _daemon() -> Finding:
-    start = "start it with `dagster dev` (or `dagster-daemon run`), DAGSTER_HOME exported"
+def _daemon(settings: Settings) -> Finding:
     try:
         from dagster import DagsterInstance
 
@@ -358,6 +419,14 @@ def _daemon() -> Finding:
     seen = (
         f"last seen {time.strftime('%Y-%m-%d %H:%M', time.gmtime(max(beats)))} UTC" if beats else "has never run here"
     )
+    held = _held(settings)
+    if settings.home.name == demo.HOME and held is not None and held.kind == "simulated":
+        return Finding(
+            "warn",
+            "daemon",
+            f"{seen}; the demo brings its own: run `charging-assets demo` again in {settings.home.parent}",
+        )
+    start = "start it with `dagster dev` (or `dagster-daemon run`), DAGSTER_HOME exported"
     if scheduled:
         return Finding(
             "fault", "daemon", f"{seen}, but {', '.join(sorted(scheduled))} should be running and is not: {start}"

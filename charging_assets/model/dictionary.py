@@ -11,8 +11,8 @@ from charging_assets.model.tables import METADATA, SCHEMA_VERSION, is_dated, key
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 _HEAD = f"""# Data dictionary
 
-Generated from `charging_assets/model/tables.py` (schema version {SCHEMA_VERSION}) by `make docs`; a test fails when it
-is stale. Types are PostgreSQL's. Times are UTC. *View* columns are computed by the views that SQL sees, not stored.
+Generated from `charging_assets/model/tables/` (schema version {SCHEMA_VERSION}) by `make docs`; a test fails when it is
+stale. Types are PostgreSQL's. Times are UTC. *View* columns are computed by the views that SQL sees, not stored.
 """
 
 

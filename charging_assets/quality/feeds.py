@@ -1,6 +1,7 @@
 """Checks of what is known about the feeds: complete, answering, alive, fresh."""
 
 import datetime as dt
+import json
 from collections import Counter
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ _BRIDGED_POLLS = 3
 """More missing polls in a row than this break an interval of equal statuses."""
 _FRESH_INTERVALS = 3
 """A poll may be missed, and one may be under way."""
+_REASONS, _REASON_LETTERS = 2, 120
+"""So many reasons of a feed are named, and so much of each."""
 
 
 def feed_checks() -> Iterator[Check]:
@@ -118,7 +121,16 @@ def _feeds_alive(partition: Partition, name: str) -> Verdict:
 
 def _because(failures: str | None) -> str:
     """The failures of a feed, ``{"reason": polls}`` as JSON, short enough for a list of feeds."""
-    return f" ({failures.strip('{}')[:80]})" if failures else ""
+    if not failures:
+        return ""
+    reasons: dict[str, int] = json.loads(failures)
+    named = ", ".join(f'"{_shortened(reason)}": {polls}' for reason, polls in list(reasons.items())[:_REASONS])
+    more = f" and {len(reasons) - _REASONS:,} more" if len(reasons) > _REASONS else ""
+    return f" ({named}{more})"
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _REASON_LETTERS else f"{reason[: _REASON_LETTERS - 1]}…"
 
 
 def _frozen_feeds(partition: Partition, name: str) -> Verdict:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from charging_assets.calendar import expected_polls, today
+from charging_assets.cli import demo
 from charging_assets.flatten.day import TABLES
 from charging_assets.lake import Kind, Lake
 from charging_assets.sources.osm.categories import Categories
@@ -129,6 +130,21 @@ def test_a_demo_gives_out_a_report_and_its_commands_can_be_tried(
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout
+
+
+def test_its_commands_are_called_as_a_fresh_shell_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = tmp_path / "project/.venv/bin/charging-assets"
+    started.parent.mkdir(parents=True)
+    started.touch(0o755)
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for argument in (".venv/bin/charging-assets", str(started)):
+        monkeypatch.setattr(sys, "argv", [argument, "demo"])
+        assert demo._command() == ".venv/bin/charging-assets"
+    monkeypatch.chdir(started.parent)
+    assert demo._command() == str(started)
+    monkeypatch.setenv("PATH", str(started.parent))
+    assert demo._command() == "charging-assets"
 
 
 def test_what_a_demo_shows_fits_into_100_columns(first: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -1,6 +1,7 @@
 import datetime as dt
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +9,19 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from charging_assets.cli import main
+from charging_assets.cli import demo, main
+from charging_assets.derive.inputs import DERIVED, Inputs
 from charging_assets.flatten.day import flatten_day
 from charging_assets.lake import Kind, Lake
 from charging_assets.lake.spool import SpoolFile
 from charging_assets.model.answer import Answer, Poll
+from charging_assets.model.arrow import arrow_schema
 from charging_assets_tests.raw_days import make_raw_day, make_raw_poll
 from charging_assets_tests.standins.chargecloud import ChargecloudStandin, Reply
 
 ALIVE = Reply(json.dumps({"data": [{"id": "1"}, {"id": "2"}], "timestamp": "2024-10-23T13:16:09+02:00"}).encode())
 DAY = dt.date(2024, 10, 23)
+DAYS = [DAY + dt.timedelta(days=number) for number in range(3)]
 EMPTY = Reply(b'{"data": []}')
 
 
@@ -213,18 +217,122 @@ def test_answers_of_a_killed_poll_are_told_and_left_where_they_are(home: Path) -
         spool.path.unlink()
 
 
-def test_a_day_that_got_answers_after_it_was_built_is_told(home: Path) -> None:
-    lake = Lake(str(home / "lake"), home)
-    for day in (DAY, DAY + dt.timedelta(days=1)):
-        make_raw_day(lake, day, polls=1)
+def flatten(lake: Lake, *days: dt.date) -> None:
+    for day in days:
         for staged in flatten_day(lake, day).values():
             lake.publish(staged)
-    assert finding(run("--offline"), "up to date") == ("ok", "the last 2 days before today")
-    make_raw_poll(lake, dt.datetime(2024, 10, 24, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})
+
+
+@pytest.fixture
+def built(home: Path) -> Lake:
+    """Days of two polls with all dated tables, the derived ones without rows."""
+    lake = Lake(str(home / "lake"), home)
+    for day in DAYS:
+        make_raw_day(lake, day, polls=2)
+    flatten(lake, *DAYS)
+    for name in DERIVED:
+        for day in DAYS:
+            lake.write(name, day, arrow_schema(name).empty_table(), Inputs(lake).fingerprint(name, day))
+    return lake
+
+
+def raw_files(lake: Lake, day: dt.date) -> list[Path]:
+    return sorted((Path(lake.uri) / "raw" / f"query_date={day}").glob("*.parquet"))
+
+
+def test_a_day_that_got_answers_after_it_was_built_is_told(built: Lake) -> None:
+    assert finding(run("--offline"), "up to date") == ("ok", "the last 3 days before today")
+    make_raw_poll(built, dt.datetime(2024, 10, 25, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})
+    result = run("--offline")
+    state, sentence = finding(result, "up to date")
+    assert state == "warn"
+    assert "1 day of the last 3" in sentence
+    assert "charging-assets build --from 2024-10-25 --to 2024-10-25" in sentence
+    assert not {"lost days", "lost answers"} & {line[9:].split("  ")[0] for line in result.stdout.splitlines()}
+
+
+def test_days_whose_figures_were_made_from_what_an_earlier_day_was_before_are_told(built: Lake) -> None:
+    make_raw_poll(built, dt.datetime(2024, 10, 23, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})
+    flatten(built, DAY)
+    for name in DERIVED:
+        built.write(name, DAY, arrow_schema(name).empty_table(), Inputs(built).fingerprint(name, DAY))
     state, sentence = finding(run("--offline"), "up to date")
     assert state == "warn"
-    assert "1 day of the last 2" in sentence
-    assert "charging-assets build --from 2024-10-24 --to 2024-10-24" in sentence
+    assert "2 days of the last 3" in sentence
+    assert "charging-assets build --from 2024-10-24 --to 2024-10-25" in sentence
+
+
+def test_days_that_are_to_be_built_again_are_built_with_the_later_ones_that_are_made_from_them(built: Lake) -> None:
+    make_raw_poll(built, dt.datetime(2024, 10, 23, 12, tzinfo=dt.UTC), {"bonn": ALIVE.body})
+    state, sentence = finding(run("--offline"), "up to date")
+    assert state == "warn"
+    assert "1 day of the last 3" in sentence
+    assert "charging-assets build --from 2024-10-23 --to 2024-10-25" in sentence
+
+
+def test_a_day_whose_raw_answers_are_gone_is_told(built: Lake) -> None:
+    shutil.rmtree(raw_files(built, DAYS[1])[0].parent)
+    result = run("--offline")
+    state, sentence = finding(result, "lost days")
+    assert state == "warn"
+    assert sentence.startswith("1 day of poll_log without any raw answers (2024-10-24)")
+    assert "from a backup" in sentence
+    assert "lost answers  " not in result.stdout
+
+
+@pytest.mark.parametrize("lost", [1, 2], ids=["one of two", "all, but for the folder"])
+def test_answers_that_are_gone_are_told_before_anybody_builds_without_them(built: Lake, lost: int) -> None:
+    for path in raw_files(built, DAYS[1])[:lost]:
+        path.unlink()
+    result = run("--offline")
+    state, sentence = finding(result, "lost answers")
+    assert state == "warn"
+    assert f"in no raw file any more: {lost} of 2024-10-24." in sentence
+    assert "from a backup before anything is built" in sentence
+    assert "when the lost answers are back, `charging-assets build" in finding(result, "up to date")[1]
+
+
+def test_answers_are_not_lost_by_compacting(built: Lake) -> None:
+    built.raw.compact(DAYS[1])
+    result = run("--offline")
+    assert finding(result, "up to date")[0] == "ok"
+    assert not {"lost days", "lost answers"} & {line[9:].split("  ")[0] for line in result.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(("folder", "is_demo"), [(demo.HOME, True), ("elsewhere", False)])
+def test_a_demo_that_was_stopped_is_to_be_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, is_demo: bool
+) -> None:
+    from dagster import DagsterInstance
+    from dagster._core.definitions.run_request import InstigatorType
+    from dagster._core.remote_origin import (
+        RegisteredCodeLocationOrigin,
+        RemoteInstigatorOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+    from dagster._daemon.types import DaemonHeartbeat
+
+    home = tmp_path / folder
+    monkeypatch.setenv("CHARGING_ASSETS_HOME", str(home))
+    monkeypatch.setenv("DAGSTER_HOME", str(home / "dagster"))
+    Lake(str(home / "lake"), home).raw.claim(Kind("simulated"))
+    (home / "dagster").mkdir(parents=True)
+    origin = RemoteInstigatorOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("charging_assets"), "__repository__"), "polls"
+    )
+    running = InstigatorStatus.RUNNING
+    with DagsterInstance.get() as instance:
+        instance.add_daemon_heartbeat(DaemonHeartbeat(time.time() - 86_400, "SCHEDULER", "a", []))
+        instance.add_instigator_state(
+            InstigatorState(origin, InstigatorType.SCHEDULE, running, ScheduleInstigatorData("* * * * *", time.time()))
+        )
+
+    state, sentence = finding(run("--offline"), "daemon")
+
+    assert state == ("warn" if is_demo else "fault")
+    assert ("dagster dev" in sentence) != is_demo
+    assert sentence.endswith(f"run `charging-assets demo` again in {tmp_path}") == is_demo
 
 
 @pytest.mark.parametrize("width", [80, 120])

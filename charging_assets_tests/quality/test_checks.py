@@ -573,6 +573,22 @@ def test_today_is_complete_as_far_as_it_has_gone(sound: Lake) -> None:
     assert verdict.sentence.startswith("142 of 144 planned polls of living feeds answered (98.6%)")
 
 
+def test_reasons_of_gone_feeds_are_cut_within_their_quotes(sound: Lake) -> None:
+    healthy = feed_health(DAY, 0).to_pylist()[0] | {"state": "gone", "polls_answered": 0}
+    unresolved = "no connection to new-poi.chargecloud.de:443: the name cannot be resolved after 4 attempts"
+    failures = {
+        "kiel": {unresolved: 144},
+        "roth": {"x" * 121: 3, 'no "data"': 2, "HTTP 404": 1},
+    }
+    rows = [{**healthy, "feed": feed, "failures": json.dumps(found)} for feed, found in failures.items()]
+    sound.write("feed_health", DAY, table_of("feed_health", rows))
+
+    assert verdicts(sound, DAY)["feed_health", "feeds_alive"].sentence == (
+        f'2 of 2 feeds gave no location: kiel is gone ("{unresolved}": 144), '
+        f'roth is gone ("{"x" * 119}…": 3, "no "data"": 2 and 1 more).'
+    )
+
+
 def test_failing_gappy_gone_and_frozen_feeds_are_named(sound: Lake) -> None:
     healthy = feed_health(DAY, 0).to_pylist()[0]
     start, end = day_bounds(DAY)
