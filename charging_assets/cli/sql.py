@@ -108,8 +108,7 @@ def poi(form: "Form", folder: Path) -> None:
         raise click.ClickException(
             "There are no points of interest yet: run the job refresh_pois in the Dagster UI (`make dev`)."
         )
-    kind = lake.raw.kind()
-    note = SIMULATED if kind is not None and kind.kind == "simulated" else ATTRIBUTION
+    note = SIMULATED if lake.raw.is_simulated() else ATTRIBUTION
     for layer in export_pois(pois, lake.read("charging_station", None), folder, form, note):
         cut = ", ".join(f"{count:,} texts of {name} cut" for name, count in layer.cut.items())
         click.echo(f"{layer.file}  {layer.layer}: {layer.rows:,} rows{f' ({cut})' if cut else ''}")

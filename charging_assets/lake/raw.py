@@ -79,6 +79,11 @@ class RawArchive:
         """What the lake was claimed for; None while nobody has."""
         return self._kind.held()
 
+    def is_simulated(self) -> bool:
+        """Whether the lake was claimed for a simulation."""
+        held = self.kind()
+        return held is not None and held.kind == "simulated"
+
     def claim(self, kind: Kind) -> None:
         """Refuse to mix: an empty lake holds this kind of data from now on. Publishing asks for itself.
 

@@ -261,8 +261,7 @@ def _provenance(
     period = {first + dt.timedelta(days=number) for number in range((last - first).days + 1)}
     built = set(lake.partitions("kpi_daily"))
     polled = built.union(lake.raw.dates(), lake.partitions("poll_log"))
-    kind = lake.raw.kind()
-    is_simulated = kind is not None and kind.kind == "simulated"
+    is_simulated = lake.raw.is_simulated()
     return Provenance(
         report_id="",
         first=first,

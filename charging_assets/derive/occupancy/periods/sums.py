@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 UPTIME_12M = ("uptime_12m", "uptime_12m_coverage")
 _TEXTS = ("name", "city", "operator_name", "power_class")
 _MOST = ("points", "points_observed", "stations", "max_occupied")
+_BY_DAY = ("period", "edge_s", "edge_days")
+"""Columns of the calendar of which each day of a period has one value."""
 _AT_ONCE = 10_000
 """Rows whose durations are made at once, so that memory does not grow with the years."""
 
@@ -116,9 +118,6 @@ def _counted(selection: Selection, rows: str) -> str:
     if not selection.is_added_up:
         return of_rows
     return selection.added_up(of_rows, [*_BY_DAY], ["absent_s", "absent_open_s"])
-
-
-_BY_DAY = ("period", "edge_s", "edge_days")
 
 
 def _absent_points_s(connection: "Connection", calendar: pa.Table) -> int:
