@@ -141,7 +141,7 @@ def make_report(
     return replace(report, provenance=replace(said, report_id=_report_id(report)))
 
 
-def rows_of(lake: Lake, question: Question, now: dt.datetime | None = None) -> pa.Table:
+def rows_of(lake: Lake, question: Question) -> pa.Table:
     """The rows of a report alone: as they would be now.
 
     Raises:
@@ -149,7 +149,7 @@ def rows_of(lake: Lake, question: Question, now: dt.datetime | None = None) -> p
         ValueError: a city is given, but the report is not by station.
     """
     _require_sound(question)
-    with opened_period(lake, question.first, question.last, now=now) as period:
+    with opened_period(lake, question.first, question.last) as period:
         return _by_name(period.kpis(_wanted(question)))
 
 

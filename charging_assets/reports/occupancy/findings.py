@@ -106,11 +106,7 @@ def _hours(report: Report) -> str | None:
         observed = occupied + row["free_s_sum"] + row["fault_s_sum"]
         if observed and observed / (observed + unknown) >= LEAST_COVERAGE:
             shares[row["hour_local"]] = occupied / observed
-    if (
-        report.total["utilization"] is None
-        or len(shares) < _LEAST_HOURS
-        or _observed(report.total) < _LEAST_POINT_DAYS * 86_400
-    ):
+    if len(shares) < _LEAST_HOURS or _observed(report.total) < _LEAST_POINT_DAYS * 86_400:
         return None
     most, least = (choose(shares.values()) for choose in (max, min))
     busiest, quietest = (
